@@ -1,0 +1,17 @@
+"""A local server that speaks the HTTP API of Jan and of OpenAI, over plain files.
+
+The map, in reading order. Each layer imports only what stands above it here:
+
+    errors ids settings logs gguf     leaves: no I/O but the settings file's
+    types/                            one file per resource: what is in it, what a request may say
+    store/     the data folder        engines/     models: load, generate, close
+    web/       Starlette without Jan  catalogue/   manifests of models that are known to run
+    templates parameters              chat messages -> prompt; which value of a parameter wins
+    completions downloads             one chat completion; getting a model
+    services                          everything a route may use, opened and closed in order
+    representations                   a stored resource -> what goes over the wire
+    routes/                           the API as one table
+    app server cli                    ASGI application, Hypercorn, command line
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,201 @@
+"""What can go wrong, named after what happened, worded for the person who can fix it.
+
+Each class carries the HTTP status, OpenAI's error type and a code that programs can test. Nothing
+here knows an HTTP library: `web/errors.py` is the only translator.
+"""
+
+from __future__ import annotations
+
+
+class JanError(Exception):
+    """The root of the family. `param` names the offending field; `retry_after` is in seconds."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(JanError):
+    """The request is malformed, or a value in it is not allowed."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class InvalidId(InvalidRequest):
+    """A name that is never made into a path."""
+
+    code = "invalid_id"
+
+    def __init__(self, kind: str, value: str, reason: str, *, param: str | None = None) -> None:
+        shown = value if len(value) <= 80 else value[:77] + "..."
+        super().__init__(f"{shown!r} is not a valid {kind} id: {reason}.", param=param)
+
+
+class ParameterNotSupported(InvalidRequest):
+    """A parameter that is known but cannot be honoured: said, never ignored in silence."""
+
+    code = "unsupported_parameter"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt does not fit into the model's context."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens, but this model's context holds "
+            f"{context_length}, and at least one must be left for the answer. "
+            "Shorten the messages, or raise ctx_len in the model's model.json.",
+            param="messages",
+        )
+
+
+class Forbidden(JanError):
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
+class HostNotAllowed(Forbidden):
+    code = "host_not_allowed"
+
+
+class OriginNotAllowed(Forbidden):
+    code = "origin_not_allowed"
+
+
+class NotFound(JanError):
+    """No thread, message, assistant, model or route of that name."""
+
+    status = 404
+    type = "invalid_request_error"
+
+    def __init__(self, kind: str, id: str, *, hint: str = "") -> None:
+        super().__init__(f"No {kind} has the id {id!r}." + (f" {hint}" if hint else ""))
+        self.code = f"{kind}_not_found"
+
+
+class RouteNotFound(JanError):
+    status = 404
+    type = "invalid_request_error"
+    code = "route_not_found"
+
+
+class ModelNotDownloaded(JanError):
+    """The catalogue or a manifest knows the model, but its weights are not here."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_downloaded"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"The model {id!r} is known but not downloaded. Get it with: "
+            f"python -m jan_server pull {id}"
+        )
+
+
+class MethodNotAllowed(JanError):
+    """`allowed` are the methods that the path knows."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is not possible here; {', '.join(allowed)} is.")
+        self.allowed = allowed
+
+
+class FileBroken(JanError):
+    """The file cannot be read as what it should be, so it is not changed or deleted either."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "file_broken"
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}. Mend the file by hand; nothing was written.")
+
+
+class BodyTooLarge(JanError):
+    status = 413
+    type = "invalid_request_error"
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(JanError):
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class ModelCannotRun(JanError):
+    """This file, or this model on this machine: the message says which, and what would run it."""
+
+    status = 422
+    type = "invalid_request_error"
+    code = "model_cannot_run"
+
+
+class FileUnreadable(JanError):
+    """A file of the data folder is broken or unreadable, and no good version of it is known."""
+
+    code = "file_unreadable"
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}.")
+
+
+class WriteUncertain(JanError):
+    """A write failed half-way: the file may or may not hold the change."""
+
+    code = "write_uncertain"
+
+
+class EngineDied(JanError):
+    """The model's process ended under the request. The next request starts a new one."""
+
+    status = 503
+    code = "engine_died"
+
+
+class ModelLoading(JanError):
+    """The model is still being prepared or loaded; the work goes on."""
+
+    status = 503
+    code = "model_loading"
+
+
+class ShuttingDown(JanError):
+    status = 503
+    code = "shutting_down"
+
+
+class DiskFull(JanError):
+    status = 507
+    code = "disk_full"
+
+
+class SettingsInvalid(JanError):
+    """The server cannot start with these settings; the command line exits with 2."""
+
+    code = "settings_invalid"
+
+
+class DownloadFailed(JanError):
+    """Getting a model failed; nothing was published."""
+
+    status = 502
+    code = "download_failed"
