@@ -1,0 +1,89 @@
+"""Messages: lines of `threads/<id>/messages.jsonl`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Role = Literal["user", "assistant", "system"]
+
+
+class TextValue(Struct, kw_only=True):
+    """The text of a stored part, as Jan and the Assistants API write it."""
+
+    value: str
+    annotations: list[Any] = []
+
+
+class MessagePart(Struct, kw_only=True):
+    """One part of a stored message. Other types than `text` carry their own keys."""
+
+    type: Annotated[str, Meta(examples=["text"])]
+    text: TextValue | UnsetType = UNSET
+
+
+class SentPart(Struct, kw_only=True):
+    """One part of a sent message: OpenAI's `{"type": "text", "text": "..."}` or a stored part."""
+
+    type: Annotated[str, Meta(examples=["text"])]
+    text: str | TextValue | UnsetType = UNSET
+
+
+class CreateMessage(Struct, kw_only=True):
+    """A new message of a thread.
+
+    `content` is a string or a list of parts. A valid `id` that is free in the thread is kept, which
+    makes a retry safe; without one the message gets a ULID.
+    """
+
+    role: Role
+    content: str | Annotated[list[SentPart], Meta(min_length=1)]
+    id: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    assistant_id: str | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+    attachments: list[Any] | UnsetType | None = UNSET
+    file_ids: list[str] | UnsetType = UNSET
+
+
+class Message(Struct, kw_only=True):
+    """A message as it is answered: the keys of its line, with these put right or filled in.
+
+    Times under `created_at` are whole seconds since 1970; `created`, where a file has it, is what
+    the file says (Jan 0.4: milliseconds).
+    """
+
+    id: Annotated[str, Meta(examples=["01HM5ZK3Q2V8W7T6R5N4M3K2J1"])]
+    object: Literal["thread.message"]
+    created_at: int
+    thread_id: str
+    role: str
+    content: list[MessagePart]
+    status: str | UnsetType = UNSET
+    assistant_id: str | None = None
+    run_id: str | None = None
+    file_ids: list[str] = []
+    metadata: dict[str, Any] = {}
+
+
+class MessageList(Struct, kw_only=True):
+    """Messages in the order of the file unless the query or the client's kind asks for another."""
+
+    object: Literal["list"]
+    data: list[Message]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+def validate_sent_parts(content: str | list[SentPart]) -> str | None:
+    """The JSON path below `content` of the first part that is not text; None when all are."""
+    if isinstance(content, str):
+        return None
+    for index, part in enumerate(content):
+        if part.type != "text" or part.text is msgspec.UNSET:
+            return f"[{index}]"
+    return None
