@@ -2,7 +2,7 @@
 
 The map, in reading order. Each layer imports only what stands above it here:
 
-    errors ids settings logs gguf     leaves: no I/O but the settings file's
+    errors ids settings data_folder logs gguf   leaves
     types/                            one file per resource: what is in it, what a request may say
     store/     the data folder        engines/     models: load, generate, close
     web/       Starlette without Jan  catalogue/   manifests of models that are known to run

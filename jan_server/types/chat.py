@@ -35,11 +35,11 @@ class ChatCompletionRequest(Struct, kw_only=True):
     model: Annotated[str, Meta(examples=["tinyllama-1.1b"])] | UnsetType | None = UNSET
     stream: bool | None = False
     stream_options: StreamOptions | UnsetType | None = UNSET
-    max_tokens: Annotated[int, Meta(ge=1, description="Default 2048.")] | UnsetType | None = UNSET
-    max_completion_tokens: Annotated[int, Meta(ge=1)] | UnsetType | None = UNSET
+    max_tokens: Annotated[float, Meta(ge=1, description="Default 2048.")] | UnsetType | None = UNSET
+    max_completion_tokens: Annotated[float, Meta(ge=1)] | UnsetType | None = UNSET
     stop: str | list[str] | UnsetType | None = UNSET
     temperature: (
-        Annotated[float, Meta(ge=0, le=2, description="Default 0.7; 0 is greedy.")]
+        Annotated[float, Meta(ge=0, le=2, description="Default 0.7.")]
         | UnsetType
         | None
     ) = UNSET

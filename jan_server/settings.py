@@ -1,0 +1,97 @@
+"""How the server is set up: defaults < settings file < environment < command line.
+
+The settings file is `.jan_server/settings.toml` in the data folder, its keys named as the long
+flags (`allowed-host`, dashes or underscores). It is the user's: read at the start, never written.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jan_server.errors import SettingsInvalid
+
+SETTINGS_FILE = Path(".jan_server") / "settings.toml"
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+
+# The variables that Jan's own server reads, and one for our key. The data folder has its own rules
+# (`data_folder.py`).
+ENVIRONMENT = {"JAN_API_HOST": "host", "JAN_API_PORT": "port", "JAN_API_KEY": "api_key"}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set. Sizes are in bytes, times in seconds."""
+
+    data_folder: Path
+    host: str = "127.0.0.1"
+    port: int = 1337
+    api_key: str | None = None
+    allowed_host: tuple[str, ...] = ()
+    allowed_origin: tuple[str, ...] = ()
+    default_model: str | None = None
+    default_assistant: str = "jan"
+    threads: int | None = None
+    max_body: int = 10 * 1024 * 1024
+    load_patience: float = 60.0
+    fsync: bool = True
+
+
+def resolve(
+    data_folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """The settings that hold for a data folder. `flags` that are None were not given.
+
+    Raises SettingsInvalid with the key and where it came from.
+    """
+    values: dict[str, Any] = {}
+    file = data_folder / SETTINGS_FILE
+    _take(values, _from_file(file), source=str(file))
+    _take(values, _from_environment(environ), source="the environment")
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    _take(values, given, source="the command line")
+    settings = Settings(data_folder=data_folder, **values)
+    _refuse_an_open_door(settings)
+    return settings
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            found = tomllib.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsInvalid(f"{path} cannot be read: {error}.") from error
+    return {key.replace("-", "_"): value for key, value in found.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    return {key: environ[name] for name, key in ENVIRONMENT.items() if environ.get(name)}
+
+
+def _take(values: dict[str, Any], found: Mapping[str, Any], *, source: str) -> None:
+    """Put `found` over `values`, each checked by the type of its field."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    del fields["data_folder"]
+    for key, value in found.items():
+        if key not in fields:
+            known = ", ".join(name.replace("_", "-") for name in fields)
+            raise SettingsInvalid(f"Unknown setting {key!r} in {source}; known are: {known}.")
+        try:
+            values[key] = msgspec.convert(value, fields[key], strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsInvalid(f"The setting {key!r} in {source} is wrong: {error}.") from error
+
+
+def _refuse_an_open_door(settings: Settings) -> None:
+    if not 0 <= settings.port <= 65535:
+        raise SettingsInvalid(f"The port must be between 0 and 65535, not {settings.port}.")
+    if settings.host not in LOOPBACK_HOSTS and not settings.api_key:
+        raise SettingsInvalid(
+            f"Listening on {settings.host} lets other machines in: set an API key "
+            "(--api-key or JAN_API_KEY), or use --host 127.0.0.1."
+        )
