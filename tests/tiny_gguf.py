@@ -1,0 +1,179 @@
+"""Makes tiny llama-architecture GGUF files with fixed random weights: real models, no sense.
+
+Both vocabulary kinds of the world: `spm` (SentencePiece: scores, byte tokens, `▁` for a space) and
+`bpe` (GPT-2's byte alphabet and merges). The same arguments always give the same bytes. About
+300 KB each; ctransformers loads them in a few milliseconds, after fitting where it needs it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from gguf import GGUFWriter, TokenType
+
+WIDTH = 64
+HEADS = 4
+KV_HEADS = 2
+LAYERS = 2
+FEED_FORWARD = 96
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+TEXT = (
+    "the of and to in is that it was for on are with as his they at be this have from or one had "
+    "by word but not what all were we when your can said there use an each which she do how their "
+    "if will up other about out many then them these so some her would make like him into time has "
+    "look two more write go see number no way could people my than first water been call who oil "
+    "its now find long down day did get come made may part capital France Paris Hello world"
+)
+WORDS = TEXT.split()
+
+
+def write_tiny_gguf(
+    path: Path,
+    *,
+    vocabulary: Literal["bpe", "spm"] = "bpe",
+    tied: bool = True,
+    context_length: int = 256,
+    chat_template: str | None = CHATML,
+    architecture: str = "llama",
+    pre: str = "smollm",
+    add_bos: bool = False,
+    seed: int = 0,
+    extra_tensors: dict[str, tuple[int, ...]] | None = None,
+    extra_metadata: dict[str, Any] | None = None,
+) -> Path:
+    """Write the file and return its path.
+
+    `extra_tensors` (name -> NumPy shape) and `extra_metadata` (key -> int, float, str or bool) are
+    for files that an engine has to refuse.
+    """
+    writer = GGUFWriter(path, architecture)
+    _add_dimensions(writer, context_length)
+    tokens = (_add_bpe if vocabulary == "bpe" else _add_spm)(writer, pre)
+    writer.add_add_bos_token(add_bos)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
+    for key, value in (extra_metadata or {}).items():
+        _ADD[type(value)](writer, key, value)
+    _add_tensors(writer, tokens, tied=tied, seed=seed, extra=extra_tensors or {})
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+_ADD: dict[type, Any] = {
+    bool: GGUFWriter.add_bool,
+    int: GGUFWriter.add_uint32,
+    float: GGUFWriter.add_float32,
+    str: GGUFWriter.add_string,
+}
+
+
+def _add_dimensions(writer: GGUFWriter, context_length: int) -> None:
+    writer.add_name("Tiny")
+    writer.add_context_length(context_length)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED_FORWARD)
+    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+
+
+def _add_spm(writer: GGUFWriter, pre: str) -> int:
+    """Control tokens, 256 byte tokens, then pieces with a score that falls with their length.
+
+    As SentencePiece's merging needs it, every beginning of a word is a piece of its own.
+    """
+    pieces = [("<unk>", TokenType.UNKNOWN), ("<s>", TokenType.CONTROL), ("</s>", TokenType.CONTROL)]
+    pieces += [(f"<0x{byte:02X}>", TokenType.BYTE) for byte in range(256)]
+    beginnings = {f"▁{word}"[:end]: None for word in WORDS for end in range(2, len(word) + 2)}
+    singles = {character: None for word in WORDS for character in f"▁{word}"}
+    pieces += [(piece, TokenType.NORMAL) for piece in [*beginnings, *singles]]
+    pieces += [("<|im_start|>", TokenType.CONTROL), ("<|im_end|>", TokenType.CONTROL)]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([text for text, _ in pieces])
+    writer.add_token_scores([-float(number) for number in range(len(pieces))])
+    writer.add_token_types([kind for _, kind in pieces])
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    return len(pieces)
+
+
+def _add_bpe(writer: GGUFWriter, pre: str) -> int:
+    """Control tokens, GPT-2's 256 letters for bytes, then one merge per beginning of a word."""
+    control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    letters = [*byte_alphabet().values()]
+    merges: dict[tuple[str, str], None] = {}
+    for word in WORDS:
+        for end in range(1, len(word) + 1):
+            merges[("Ġ" + word[: end - 1], word[end - 1])] = None
+    merged = list(dict.fromkeys(left + right for left, right in merges))
+    tokens = control + letters + merged
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    kinds = [TokenType.CONTROL] * len(control) + [TokenType.NORMAL] * (len(tokens) - len(control))
+    writer.add_token_types(kinds)
+    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    return len(tokens)
+
+
+def byte_alphabet() -> dict[int, str]:
+    """GPT-2's `bytes_to_unicode`: every byte as one printable character."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {byte: chr(byte) for byte in plain} | {
+        byte: chr(256 + number) for number, byte in enumerate(others)
+    }
+
+
+def _add_tensors(
+    writer: GGUFWriter, tokens: int, *, tied: bool, seed: int, extra: dict[str, tuple[int, ...]]
+) -> None:
+    random = np.random.default_rng(seed)
+    for name, shape in (_shapes(tokens, tied=tied) | extra).items():
+        if len(shape) == 1:
+            data = np.ones(shape, np.float32)
+        else:
+            data = random.normal(0, 3 / WIDTH**0.5, shape).astype(np.float32)
+        if len(shape) == 2 and "attn" in name:
+            data = data.astype(np.float16)
+        writer.add_tensor(name, data)
+
+
+def _shapes(tokens: int, *, tied: bool) -> dict[str, tuple[int, ...]]:
+    kv = WIDTH // HEADS * KV_HEADS
+    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (tokens, WIDTH)}
+    for layer in range(LAYERS):
+        shapes |= {
+            f"blk.{layer}.{name}.weight": shape
+            for name, shape in {
+                "attn_norm": (WIDTH,),
+                "attn_q": (WIDTH, WIDTH),
+                "attn_k": (kv, WIDTH),
+                "attn_v": (kv, WIDTH),
+                "attn_output": (WIDTH, WIDTH),
+                "ffn_norm": (WIDTH,),
+                "ffn_gate": (FEED_FORWARD, WIDTH),
+                "ffn_up": (FEED_FORWARD, WIDTH),
+                "ffn_down": (WIDTH, FEED_FORWARD),
+            }.items()
+        }
+    shapes["output_norm.weight"] = (WIDTH,)
+    return shapes if tied else shapes | {"output.weight": (tokens, WIDTH)}
