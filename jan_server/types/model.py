@@ -1,0 +1,199 @@
+"""Models: `models/<id>/model.json`, and what the API says about them.
+
+A `Manifest` is how this server understands a manifest; the file's own bytes stay with the store.
+It is read leniently: numbers may be written as strings, as Jan's document shows them, and a field
+of a wrong type counts as absent and is logged, since one slip of a hand must not hide a model.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+logger = logging.getLogger(__name__)
+
+ModelState = Literal[
+    "not_downloaded", "downloading", "downloaded", "starting", "running", "stopping", "stopped"
+]
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+Bytes = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Source(Struct, kw_only=True, frozen=True):
+    """Where one file of a model comes from.
+
+    `size` and `sha256` are the file's; `download_size` is what crosses the wire where that
+    differs, as for a file inside a package.
+    """
+
+    url: str = ""
+    filename: str = ""
+    sha256: Sha256 | None = None
+    size: Bytes | None = None
+    download_size: Bytes | None = None
+
+
+class ModelSettings(Struct, kw_only=True, frozen=True):
+    """How a model is loaded. `None` leaves the choice to the engine.
+
+    `llama_model_path` and `mmproj` name files: beside the manifest, or anywhere by absolute path.
+    """
+
+    ctx_len: Count | None = None
+    ngl: int | None = None
+    cpu_threads: Count | None = None
+    n_parallel: Count | None = None
+    embedding: bool | None = None
+    prompt_template: str | None = None
+    llama_model_path: str | None = None
+    mmproj: str | None = None
+
+
+class Manifest(Struct, kw_only=True, frozen=True):
+    """A model.json of any Jan 0.4 or 0.5, its `parameters` reduced to the known ones."""
+
+    id: str = ""
+    object: str = "model"
+    name: str = ""
+    version: str | int = "1.0"
+    description: str = ""
+    format: str = ""
+    source_url: str = ""
+    sources: tuple[Source, ...] = ()
+    settings: ModelSettings = ModelSettings()
+    parameters: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    engine: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @classmethod
+    def from_value(cls, value: Any) -> Manifest:
+        """Understand a decoded model.json, whatever it holds. Never raises."""
+        id = value.get("id") if isinstance(value, Mapping) else None
+        return _read_struct(cls, value, f"model.json of {id!r}")
+
+    def downloads(self) -> tuple[Source, ...]:
+        """The files to get: `sources` (Jan 0.4.6 and later), else the one of `source_url`."""
+        listed = tuple(source for source in self.sources if source.url)
+        if listed or not self.source_url:
+            return listed
+        return (Source(url=self.source_url),)
+
+
+class KnownParameters(Struct, kw_only=True, frozen=True):
+    """The sampling parameters that a manifest may set, under the names Jan and clients use."""
+
+    temperature: float | UnsetType = UNSET
+    top_p: float | UnsetType = UNSET
+    top_k: int | UnsetType = UNSET
+    min_p: float | UnsetType = UNSET
+    max_tokens: int | UnsetType = UNSET
+    token_limit: int | UnsetType = UNSET
+    stream: bool | UnsetType = UNSET
+    stop: list[str] | str | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    frequency_penalty: float | UnsetType = UNSET
+    presence_penalty: float | UnsetType = UNSET
+    repeat_penalty: float | UnsetType = UNSET
+    repeat_last_n: int | UnsetType = UNSET
+
+
+class Model(Struct, kw_only=True):
+    """A model as it is answered: the keys of its manifest, with these put right or filled in."""
+
+    id: Annotated[str, Meta(examples=["smollm2-135m-instruct"])]
+    object: Literal["model"]
+    created: Annotated[int, Meta(description="Seconds since 1970: when the manifest was written.")]
+    owned_by: Annotated[str, Meta(description="Who made the model, as far as its manifest says.")]
+    state: ModelState
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    version: str | int | UnsetType = UNSET
+    format: Annotated[str, Meta(examples=["gguf"])] | UnsetType = UNSET
+    source_url: Annotated[
+        str, Meta(description="Where the weights come from: a page of the hub, or a package URL.")
+    ] = ""
+    settings: (
+        Annotated[dict[str, Any], Meta(examples=[{"ctx_len": 4096, "ngl": 100}])] | UnsetType
+    ) = UNSET
+    parameters: (
+        Annotated[dict[str, Any], Meta(examples=[{"temperature": 0.2, "top_p": 0.9}])] | UnsetType
+    ) = UNSET
+    metadata: dict[str, Any] = {}
+    engine: Annotated[str, Meta(examples=["ctransformers"])] | UnsetType = UNSET
+
+
+class ModelList(Struct, kw_only=True):
+    """All models that can answer; with `state=all` those of the catalogue too."""
+
+    object: Literal["list"]
+    data: list[Model]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
+
+
+class DeletedModel(Struct, kw_only=True):
+    """What became of a model.
+
+    `weights`: `trash` (moved there, restorable for 24 hours or until space is short), `freed`
+    (gone, as `now=true` asked), `kept` (they lie outside the models folder and were not touched)
+    or `absent`. `manifest` stays when the catalogue carries the model.
+    """
+
+    id: str
+    object: Literal["model"] = "model"
+    deleted: bool = True
+    weights: Literal["trash", "freed", "kept", "absent"] = "trash"
+    manifest: Literal["trash", "kept"] = "kept"
+
+
+class DownloadStarted(Struct, kw_only=True):
+    """The download runs in the background; `GET /models/{id}` shows its state."""
+
+    message: Annotated[str, Meta(examples=["Starting download tinyllama-1.1b"])]
+
+
+# --- reading leniently -----------------------------------------------------------------------
+
+S = TypeVar("S", bound=Struct)
+
+
+def _read_struct(cls: type[S], value: object, place: str) -> S:
+    if not isinstance(value, Mapping):
+        _log_skipped(place, "is not an object")
+        value = {}
+    found: dict[str, Any] = {}
+    for name, type_ in get_type_hints(cls, include_extras=True).items():
+        if value.get(name) is not None:
+            read = _read_field(name, type_, value[name], f"{place}, {name}")
+            if read is not UNSET:
+                found[name] = read
+    return cls(**found)
+
+
+def _read_field(name: str, type_: Any, value: object, place: str) -> Any:
+    """The value as its type, or UNSET when it is of another one."""
+    if name == "parameters":
+        return msgspec.to_builtins(_read_struct(KnownParameters, value, place))
+    if isinstance(type_, type) and issubclass(type_, Struct):
+        return _read_struct(type_, value, place)
+    if get_origin(type_) is tuple and isinstance(value, list):
+        element = get_args(type_)[0]
+        read = [_read_field("", element, v, f"{place}[{i}]") for i, v in enumerate(value)]
+        return tuple(item for item in read if item is not UNSET)
+    try:
+        return msgspec.convert(value, type_, strict=False)
+    except msgspec.ValidationError as error:
+        _log_skipped(place, str(error))
+        return UNSET
+
+
+def _log_skipped(place: str, reason: str) -> None:
+    logger.warning("%s: left out: %s", place, reason)
