@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -41,9 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def resolve(
-    data_folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None
+    data_folder: Path, environ: Mapping[str, str], flags: Mapping[str, Any] = MappingProxyType({})
 ) -> Settings:
-    """The settings that hold for a data folder. `flags` that are None were not given.
+    """The settings that hold for a data folder; `flags` are those given on the command line.
 
     Raises SettingsInvalid with the key and where it came from.
     """
@@ -51,8 +52,7 @@ def resolve(
     file = data_folder / SETTINGS_FILE
     _take(values, _from_file(file), source=str(file))
     _take(values, _from_environment(environ), source="the environment")
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
-    _take(values, given, source="the command line")
+    _take(values, flags, source="the command line")
     settings = Settings(data_folder=data_folder, **values)
     _refuse_an_open_door(settings)
     return settings

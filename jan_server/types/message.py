@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Role = Literal["user", "assistant", "system"]
@@ -79,11 +78,14 @@ class MessageList(Struct, kw_only=True):
     has_more: bool
 
 
-def validate_sent_parts(content: str | list[SentPart]) -> str | None:
+def wrong_part(content: list[SentPart]) -> str | None:
     """The JSON path below `content` of the first part that is not text; None when all are."""
-    if isinstance(content, str):
-        return None
     for index, part in enumerate(content):
-        if part.type != "text" or part.text is msgspec.UNSET:
+        if part.type != "text" or part.text is UNSET:
             return f"[{index}]"
     return None
+
+
+def part_text(part: SentPart) -> str:
+    """The text of a text part, whichever way it was sent."""
+    return part.text.value if isinstance(part.text, TextValue) else part.text or ""

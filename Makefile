@@ -1,0 +1,47 @@
+# What a person types. Everything happens in .venv, made with the Python that PYTHON names.
+PYTHON ?= python3
+MODEL ?= smollm2-135m-instruct
+DATA ?= data
+bin := .venv/bin
+
+.PHONY: run test check bench clean
+
+## run: install, get the default model, serve the sample data folder (Ctrl-C stops it)
+run: .venv/installed
+	@test -n "$(wildcard $(DATA)/models/$(MODEL)/*.gguf)" \
+	  || $(bin)/python -m jan_server pull $(MODEL) --data-folder $(DATA)
+	@exec $(bin)/python -m jan_server serve --data-folder $(DATA)
+
+## test: install what the tests need and run the whole suite
+test: .venv/tested
+	$(bin)/python -m pytest --cov
+
+## check: lint, format, types, layers
+check: .venv/checked
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+## bench: measure, print and write bench/results.md; fails when a bound is missed
+bench: .venv/tested
+	$(bin)/python -m bench
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "jan_server needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@test -x $(bin)/python || $(PYTHON) -m venv .venv
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/tested: .venv/installed
+	$(bin)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --group test
+	@touch $@
+
+.venv/checked: .venv/tested
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --group check
+	@touch $@
+
+clean:
+	rm -rf .venv .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache

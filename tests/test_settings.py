@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from jan_server.errors import SettingsInvalid
+from jan_server.settings import Settings, resolve
+
+
+@pytest.fixture
+def settings_file(tmp_path):
+    (tmp_path / ".jan_server").mkdir()
+    return tmp_path / ".jan_server" / "settings.toml"
+
+
+def test_without_anything_the_defaults_hold(tmp_path):
+    assert resolve(tmp_path, {}) == Settings(data_folder=tmp_path, host="127.0.0.1", port=1337)
+
+
+def test_the_command_line_beats_the_environment_beats_the_file(tmp_path, settings_file):
+    settings_file.write_text('port = 1\nhost = "localhost"\napi-key = "from the file"\n')
+    environ = {"JAN_API_PORT": "2", "JAN_API_HOST": "::1"}
+
+    found = resolve(tmp_path, environ, {"port": 3})
+
+    assert (found.port, found.host, found.api_key) == (3, "::1", "from the file")
+
+
+def test_an_empty_variable_counts_as_not_set(tmp_path):
+    assert resolve(tmp_path, {"JAN_API_PORT": ""}).port == 1337
+
+
+def test_lists_are_written_as_toml_lists(tmp_path, settings_file):
+    settings_file.write_text('allowed-host = ["box.local", "box"]\n')
+    assert resolve(tmp_path, {}).allowed_host == ("box.local", "box")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prot = 1337", ["Unknown setting 'prot'", "settings.toml", "allowed-host"]),
+        ("data-folder = 'x'", ["Unknown setting 'data_folder'"]),
+        ("port = 'many'", ["'port'", "settings.toml", "int"]),
+        ("port = 1337\nport = = 2", ["settings.toml cannot be read", "line 2"]),
+        ("port = 99999", ["port must be between 0 and 65535"]),
+        ("host = '0.0.0.0'", ["0.0.0.0 lets other machines in", "--api-key"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_place(tmp_path, settings_file, text, words):
+    settings_file.write_text(text)
+
+    with pytest.raises(SettingsInvalid) as caught:
+        resolve(tmp_path, {})
+
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path, settings_file):
+    settings_file.write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsInvalid, match="cannot be read"):
+        resolve(tmp_path, {})
+
+
+def test_a_wrong_variable_is_named(tmp_path):
+    with pytest.raises(SettingsInvalid, match="'port' in the environment"):
+        resolve(tmp_path, {"JAN_API_PORT": "http"})
+
+
+def test_another_address_is_possible_with_a_key(tmp_path):
+    assert resolve(tmp_path, {"JAN_API_KEY": "k"}, {"host": "0.0.0.0"}).host == "0.0.0.0"
