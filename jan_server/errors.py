@@ -129,6 +129,17 @@ class FileBroken(JanError):
         super().__init__(f"{place}: {reason}. Mend the file by hand; nothing was written.")
 
 
+class BodyTimeout(JanError):
+    """The request's body did not arrive in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "body_timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The body did not arrive within {seconds:g} seconds.")
+
+
 class BodyTooLarge(JanError):
     status = 413
     type = "invalid_request_error"
@@ -171,6 +182,17 @@ class EngineDied(JanError):
     code = "engine_died"
 
 
+class EngineFailed(JanError):
+    """The engine raised what an engine does not raise: a fault of it or of a file. It goes on."""
+
+    code = "engine_failed"
+
+    def __init__(self, reason: str | BaseException) -> None:
+        if isinstance(reason, BaseException):
+            reason = f"{type(reason).__name__}: {reason}"
+        super().__init__(f"The engine failed: {reason}")
+
+
 class ModelLoading(JanError):
     """The model is still being prepared or loaded; the work goes on."""
 
@@ -181,6 +203,29 @@ class ModelLoading(JanError):
 class ShuttingDown(JanError):
     status = 503
     code = "shutting_down"
+
+
+class WriteFailed(JanError):
+    """A write failed, and the file is as it was."""
+
+    code = "write_failed"
+
+
+class NotWritable(WriteFailed):
+    """The system lets us read this place, but not change it."""
+
+    code = "not_writable"
+
+
+class AlreadyExists(JanError):
+    """A new thing was to get a name that is taken."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "already_exists"
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"There is already a {kind} with the id {id!r}.", param="id")
 
 
 class DiskFull(JanError):
