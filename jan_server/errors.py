@@ -244,3 +244,10 @@ class DownloadFailed(JanError):
 
     status = 502
     code = "download_failed"
+
+
+class DownloadStopped(JanError):
+    """Somebody stopped the download, or the server is shutting down; nothing was published."""
+
+    status = 503
+    code = "download_stopped"

