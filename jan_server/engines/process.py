@@ -146,12 +146,11 @@ class EngineProcess:
                 self._commands.write(_frame(wire.Close()))
                 await self._process.wait()
         except TimeoutError:
-            pass
-        finally:
             self._kill()
-        await self._process.wait()
+            await self._process.wait()
+        finally:
+            self._transport.close()  # also when we are cancelled: it kills, and shuts the pipes
         await asyncio.gather(*self._clean_ups)
-        self._transport.close()
 
     async def _ask(self, command: wire.Prepare | wire.Load, expected: type[R]) -> R:
         """Send a command that has one reply. Raises what the engine raised."""
