@@ -1,0 +1,151 @@
+"""One table of routes: what answers which path, and what the OpenAPI document says of it.
+
+    Route("GET", "/threads/{thread_id}", get_thread, operation_id="getThread", tag="Threads", ...)
+    async def get_thread(context: Services, request: Request) -> Response: ...
+    Router(routes, context, prefix="/v1")
+
+The most particular pattern that fits a path has it alone: `DELETE /models/x/start` is a 405 and
+never a deletion of a model `x/start`. HEAD is answered by the GET, without the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from jan_server.errors import InvalidRequest, JanError, MethodNotAllowed, RouteNotFound
+from jan_server.web.paths import Pattern, decode_segment, fault, raw_path
+from jan_server.web.requests import DEFAULT_BODY_LIMIT
+from jan_server.web.responses import without_body
+
+C = TypeVar("C")
+Handler = Callable[[C, Request], Awaitable[Response]]
+
+READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class Route(Generic[C]):
+    """One row. `path` is below the router's prefix, unless `at_root`.
+
+    `request`, `response`, `event` are types that msgspec can describe: the JSON body, the JSON
+    answer, one event of a `text/event-stream` answer. `query` is a Struct of the parameters.
+    `changes` marks a GET that changes something; other methods do anyway.
+    `errors` are those that are the operation's own; common ones are given to the document.
+    """
+
+    method: str
+    path: str
+    handler: Handler[C]
+    _: KW_ONLY
+    operation_id: str = ""
+    tag: str = ""
+    summary: str = ""
+    description: str = ""
+    request: Any = None
+    request_required: bool = True
+    response: Any = None
+    event: Any = None
+    query: type[msgspec.Struct] | None = None
+    errors: tuple[type[JanError], ...] = ()
+    changes: bool = False
+    at_root: bool = False
+    documented: bool = True
+
+
+class Router(Generic[C]):
+    """An ASGI application for HTTP only. Raises JanErrors; `Errors` around it answers them.
+
+    Handlers find the decoded ids in `request.path_params`, all of them strings that are single
+    path components (those marked `:path`: several, joined by `/`).
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[Route[C]],
+        context: C,
+        *,
+        prefix: str = "",
+        body_limit: int = DEFAULT_BODY_LIMIT,
+    ) -> None:
+        self._context = context
+        self._prefix = prefix
+        self._body_limit = body_limit
+        self._table = _by_pattern(routes, prefix)
+
+    def changes(self, scope: Scope) -> bool:
+        """Whether this request would change something: any but a reading method, a marked GET."""
+        if scope["method"] != "GET":
+            return scope["method"] not in READING_METHODS
+        found = self._find(raw_path(scope))
+        return found is not None and "GET" in found[1] and found[1]["GET"].changes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["body_limit"] = self._body_limit
+        response = await self._answer(scope, receive)
+        to = without_body(send) if scope["method"] == "HEAD" else send
+        await response(scope, receive, to)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        path, method = raw_path(scope), scope["method"]
+        found = self._find(path)
+        if found is None:
+            raise self._nothing_at(path)
+        pattern, rows, ids = found
+        allowed = _allowed(rows)
+        if method not in allowed:
+            raise MethodNotAllowed(method, allowed)
+        if method == "OPTIONS":
+            return Response(status_code=204, headers={"allow": ", ".join(allowed)})
+        row = rows["GET" if method == "HEAD" else method]
+        scope["path_params"] = pattern.decode(ids)
+        if method == "HEAD" and row.changes:
+            return Response(status_code=204)  # A HEAD never starts anything.
+        return await row.handler(self._context, Request(scope, receive))
+
+    def _find(self, path: str) -> tuple[Pattern, dict[str, Route[C]], dict[str, str]] | None:
+        for pattern, rows in self._table:
+            if (ids := pattern.match(path)) is not None:
+                return pattern, rows, ids
+        return None
+
+    def _nothing_at(self, path: str) -> JanError:
+        shown = path[:200] or "/"
+        if self._find(self._prefix + path):
+            better = f"{self._prefix}{shown}"
+            return RouteNotFound(f"Nothing is at {shown}: the API is under {better}.")
+        if path and (reason := _fault_of(path)):
+            return InvalidRequest(f"The path {shown!r} cannot be right: {reason}.")
+        return RouteNotFound(f"Nothing is at {shown}.")
+
+
+def _by_pattern(
+    routes: Sequence[Route[C]], prefix: str
+) -> list[tuple[Pattern, dict[str, Route[C]]]]:
+    table: dict[Pattern, dict[str, Route[C]]] = {}
+    for route in routes:
+        pattern = Pattern(route.path if route.at_root else prefix + route.path)
+        rows = table.setdefault(pattern, {})
+        if route.method in rows:
+            raise ValueError(f"two routes for {route.method} {pattern.text}")
+        rows[route.method] = route
+    return sorted(table.items(), key=lambda item: item[0].rank)
+
+
+def _allowed(rows: dict[str, Route[Any]]) -> tuple[str, ...]:
+    head = ("HEAD",) if "GET" in rows else ()
+    return (*rows, *head, "OPTIONS")
+
+
+def _fault_of(path: str) -> str | None:
+    try:
+        segments = map(decode_segment, path.removeprefix("/").split("/"))
+        return next(filter(None, map(fault, segments)), None)
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
