@@ -10,6 +10,7 @@ never a deletion of a model `x/start`. HEAD is answered by the GET, without the 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, TypeVar
@@ -64,6 +65,7 @@ class Router(Generic[C]):
 
     Handlers find the decoded ids in `request.path_params`, all of them strings that are single
     path components (those marked `:path`: several, joined by `/`).
+    `body_limit` is what `read_json` reads at most. Setting `closing` ends open event streams.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class Router(Generic[C]):
         *,
         prefix: str = "",
         body_limit: int = DEFAULT_BODY_LIMIT,
+        closing: asyncio.Event | None = None,
     ) -> None:
         self._context = context
         self._prefix = prefix
-        self._body_limit = body_limit
+        self._state = {"body_limit": body_limit, "closing": closing or asyncio.Event()}
         self._table = _by_pattern(routes, prefix)
 
     def changes(self, scope: Scope) -> bool:
@@ -87,7 +90,10 @@ class Router(Generic[C]):
         return found is not None and "GET" in found[1] and found[1]["GET"].changes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["body_limit"] = self._body_limit
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        scope.setdefault("state", {}).update(self._state)
         response = await self._answer(scope, receive)
         to = without_body(send) if scope["method"] == "HEAD" else send
         await response(scope, receive, to)

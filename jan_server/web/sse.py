@@ -1,0 +1,172 @@
+"""Server-sent events: the framing, and a stream of events as one answer.
+
+Each event is one write. The headers wait for the first event, so that what fails before it is a
+status; what fails later is a last event with the error, and no `[DONE]`. Whatever ends the stream,
+the iterator is closed before the answer is over, and it is not waited for: the client leaves, takes
+nothing for too long, or the server shuts down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from jan_server.errors import JanError, ShuttingDown
+from jan_server.web.errors import error_body, translate
+from jan_server.web.responses import client_left, end_tasks
+
+logger = logging.getLogger(__name__)
+
+DONE = b"data: [DONE]\n\n"
+SEND_SECONDS = 30.0
+
+
+def format_event(value: Any) -> bytes:
+    """One event, its data as JSON, which never holds a line break."""
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+def format_error(error: JanError) -> bytes:
+    """The last event of a stream that failed after it had begun."""
+    return format_event({"error": error_body(error).error})
+
+
+def format_comment(text: str = "") -> bytes:
+    """What clients pass over: keeps a silent connection open. One line."""
+    return f": {text}".rstrip().encode() + b"\n\n"
+
+
+class EventStream(Response):
+    """An answer of what `events` gives, each encoded as JSON, then `[DONE]` where `done`.
+
+    `heartbeat`: a comment after so many silent seconds. `send_seconds`: a reader that takes nothing
+    for so long loses its stream. The router's `closing` ends the stream with ShuttingDown.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        events: AsyncIterator[Any],
+        *,
+        done: bool = True,
+        headers: Mapping[str, str] | None = None,
+        heartbeat: float | None = None,
+        send_seconds: float = SEND_SECONDS,
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers(
+            {"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})}
+        )
+        self._events = events
+        self._done = done
+        self._heartbeat = heartbeat
+        self._send_seconds = send_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        writer = _Writer(self, send, seconds=self._send_seconds)
+        try:
+            if scope["method"] == "HEAD":
+                await writer.write(b"", last=True)
+            else:
+                await self._stream(scope.get("state", {}), receive, writer)
+        except _ReaderStalled:
+            # Nothing more can be said to it; the server below closes the connection.
+            logger.info("a reader took nothing for %g s and lost its stream", self._send_seconds)
+        finally:
+            await _close(self._events)
+
+    async def _stream(self, state: Mapping[str, Any], receive: Receive, writer: _Writer) -> None:
+        sending = asyncio.create_task(self._send_all(writer, state.get("request_id", "")))
+        leaving = asyncio.create_task(client_left(receive))
+        closing = asyncio.create_task(state.get("closing", asyncio.Event()).wait())
+        tasks = {sending, leaving, closing}
+        try:
+            while not (await _first_of(tasks, self._heartbeat)):
+                await writer.beat()
+            if sending.done():
+                return sending.result()
+        finally:
+            await end_tasks(*tasks)
+        if closing.done() and not closing.cancelled():
+            await writer.fail(ShuttingDown("The server is shutting down."))
+        return None
+
+    async def _send_all(self, writer: _Writer, request_id: str) -> None:
+        try:
+            async for value in self._events:
+                await writer.write(format_event(value))
+        except _ReaderStalled:
+            raise
+        except Exception as error:
+            if not writer.begun:
+                raise
+            await writer.fail(translate(error, request_id))
+        else:
+            await writer.write(DONE if self._done else b"", last=True)
+
+
+class _ReaderStalled(Exception):
+    pass
+
+
+class _Writer:
+    """Sends whole events, the headers before the first of them."""
+
+    def __init__(self, response: Response, send: Send, *, seconds: float) -> None:
+        self._response = response
+        self._send = send
+        self._seconds = seconds
+        self._lock = asyncio.Lock()
+        self.begun = False
+
+    async def write(self, body: bytes, *, last: bool = False) -> None:
+        """Raises _ReaderStalled."""
+        try:
+            async with self._lock, asyncio.timeout(self._seconds):
+                await self._begin()
+                await self._send(
+                    {"type": "http.response.body", "body": body, "more_body": not last}
+                )
+        except TimeoutError as error:
+            raise _ReaderStalled from error
+
+    async def beat(self) -> None:
+        """A comment, unless the headers still wait, or the reader is behind already."""
+        if self.begun and not self._lock.locked():
+            await self.write(format_comment())
+
+    async def fail(self, error: JanError) -> None:
+        """Ends the stream with the error; raises it where a status can still tell it."""
+        if not self.begun:
+            raise error
+        await self.write(format_error(error), last=True)
+
+    async def _begin(self) -> None:
+        if not self.begun:
+            self.begun = True
+            await self._send(
+                {
+                    "type": "http.response.start",
+                    "status": self._response.status_code,
+                    "headers": self._response.raw_headers,
+                }
+            )
+
+
+async def _first_of(tasks: set[asyncio.Task[Any]], seconds: float | None) -> bool:
+    ended, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return bool(ended)
+
+
+async def _close(events: AsyncIterator[Any]) -> None:
+    """Async generators have `aclose`; an iterator without it holds nothing open."""
+    if (aclose := getattr(events, "aclose", None)) is not None:
+        await aclose()
