@@ -1,0 +1,222 @@
+"""The data folder, and the store that reads and changes it.
+
+The folder belongs to the user. We are one of several who write it: an editor, git, Syncthing and
+Jan itself are the others.
+
+    assistants/<id>/assistant.json       who answers: name, instructions, parameters
+    models/<id>/model.json               a model's manifest; an id with "/" is folders in folders
+    models/<id>/*.gguf                   its weights, or wherever the manifest or a link says
+    threads/<id>/thread.json             a conversation: title, assistants, metadata
+    threads/<id>/messages.jsonl          its messages, one JSON object a line, oldest first
+    engines/ settings/ logs/ ...         Jan's own; never touched
+    .jan_server/                         ours; apart from settings and trash it can be deleted
+    .jan_server/trash/<time>/<kind>/<id> what was deleted
+    .jan_server/new/                     folders that are being made
+
+What is promised:
+
+- A change that returns is on the disk, flushed, the directory entry too.
+- A JSON file is replaced whole, and only the values that change differ: unknown keys, their order,
+  spelling and layout stay, byte for byte. `messages.jsonl` only grows, by one write of whole lines.
+- A file or line that is broken hides only itself, is reported with its place, and is never changed
+  or deleted; messages may still be added to a thread whose `thread.json` is broken.
+- A new folder appears whole. Deleting is moving into the trash.
+- Every read looks at the file: what is answered is never older than the request.
+- Nothing outside the data folder is changed, whatever an id, a path or a link says.
+
+Not promised: that two processes which change one file at the same moment both win.
+
+Reading order: files (bytes), scanner and jsonl and document (what bytes say), formats (what each
+Jan meant), paths (names), collection, history and messages, weights.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jan_server import ids
+from jan_server.errors import JanError, SettingsInvalid
+from jan_server.store import formats, paths
+from jan_server.store.collection import Collection
+from jan_server.store.document import Document, written, written_line
+from jan_server.store.files import Files
+from jan_server.store.history import Histories, Message
+from jan_server.store.locks import Locks
+from jan_server.store.messages import Messages, new_messages
+from jan_server.store.trash import Trash
+from jan_server.store.weights import weights
+
+__all__ = ["Collection", "Document", "Message", "Messages", "Store"]
+
+
+class Store:
+    """One data folder. `open` it before use; it holds nothing open, so there is no `close`."""
+
+    def __init__(self, root: Path, *, fsync: bool = True, files: Files | None = None) -> None:
+        self.root = Path(os.path.realpath(root))
+        self.files = files or Files(fsync=fsync)
+        self._work = self.root / paths.WORK_FOLDER
+        self._locks = Locks()
+        self._histories = Histories(self.files)
+        self._trash = Trash(self._work / "trash", self.files)
+        self.assistants = self._collection(paths.ASSISTANTS)
+        self.models = self._collection(paths.MODELS)
+        self.threads = self._collection(paths.THREADS)
+
+    def __repr__(self) -> str:
+        return f"<Store {self.root} generation {self.generation}>"
+
+    def open(self) -> Store:
+        """Make what is missing: all of Jan's layout in a fresh folder, else only our own folder.
+
+        Nothing that exists is changed. Raises SettingsInvalid when the folder cannot be used.
+        """
+        try:
+            self._make_layout()
+        except (OSError, JanError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise SettingsInvalid(
+                f"The data folder {self.root} cannot be used: {reason}"
+            ) from error
+        if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
+            raise SettingsInvalid(f"The data folder {self.root} is not writable.")
+        return self
+
+    @property
+    def generation(self) -> formats.Generation:
+        """Whose shape new files get: Jan 0.4's (A) or today's Jan's (C)."""
+        signs = formats.SIGNS_OF_TODAY
+        return formats.generation(name for name in signs if (self.root / name).exists())
+
+    def messages(self, thread_id: str) -> Messages:
+        """A thread's messages. Whether there is such a thread is found out by its methods."""
+        return Messages(
+            self.threads,
+            thread_id,
+            files=self.files,
+            histories=self._histories,
+            generation=self.generation,
+        )
+
+    def thread_times(self, thread: Document) -> formats.Times:
+        """When a thread was made and last changed; looks at its messages only when it must."""
+        return formats.thread_times(
+            thread.value,
+            id=thread.id,
+            first_message_time=self.messages(thread.id).first_time,
+            mtime=thread.mtime,
+        )
+
+    def create_thread(
+        self,
+        *,
+        assistants: list[dict[str, Any]],
+        title: str = "New Thread",
+        metadata: Mapping[str, Any] | None = None,
+        messages: Iterable[Mapping[str, Any]] = (),
+        extra: Mapping[str, Any] | None = None,
+    ) -> Document:
+        """A new thread with its messages, all of it there at once or not at all.
+
+        `assistants` are objects in the document's shape (`assistant_id` ...), at least one: its id
+        names the folder. `messages` are as for Messages.append. Raises InvalidId for an
+        `assistant_id` that cannot be part of a folder's name.
+        """
+        now = time.time()
+        generation = self.generation
+        given = list(messages)
+
+        def contents(id: str) -> dict[str, bytes]:
+            lines = new_messages(given, thread_id=id, known=(), generation=generation)
+            thread = formats.new_thread(
+                generation,
+                id=id,
+                now=now,
+                title=title,
+                assistants=assistants,
+                metadata=metadata,
+                extra=extra,
+            )
+            return {
+                paths.MESSAGES: b"".join(map(written_line, lines)),
+                paths.THREADS.document: written(thread),
+            }
+
+        return self.threads.create(
+            self._new_thread_id(generation, assistants, now), contents, with_suffix=True
+        )
+
+    def weights(self, model_id: str) -> Path | None:
+        """The file that holds a model's weights; None when it is not here. Raises NotFound."""
+        model = self.models.get(model_id)
+        return weights(model.folder, self.root, model.value)
+
+    def remove_model(self, id: str, *, keep_manifest: bool) -> Path:
+        """Move a model into the trash, all of it or all but its manifest; where it lies now.
+
+        A link is moved, never what it leads to.
+        """
+        if not keep_manifest:
+            return self.models.delete(id)
+        return self.models.delete_files(id, lambda name: name != paths.MODELS.document)
+
+    def publish_weights(
+        self, id: str, temporary: Path, *, name: str, manifest: Mapping[str, Any]
+    ) -> Path:
+        """Put finished weights into a model's folder, under `name`; where they are.
+
+        The folder and its `model.json` are made of `manifest` when they are not there.
+        """
+        ids.check_new_id("model", id)
+        if not self.models.has(id):
+            files = {paths.MODELS.document: written(manifest)}
+            self.models.create(id, lambda _id: files)
+        target = self.models.folder(id) / name
+        self.files.publish(temporary, target)
+        return target
+
+    def work_folder(self, name: str) -> Path:
+        """A folder of our own in the data folder, made when it is not there."""
+        folder = self._work / name
+        self.files.make_folders(folder)
+        return folder
+
+    def _collection(self, kind: paths.Kind) -> Collection:
+        return Collection(
+            paths.Place(self.root, kind),
+            files=self.files,
+            locks=self._locks,
+            trash=self._trash,
+            staging=self._work / "new",
+            moved=_thread_moved if kind is paths.THREADS else _nothing_moved,
+        )
+
+    def _make_layout(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        is_fresh = not any(not name.startswith(".") for name in os.listdir(self.root))  # noqa: PTH208
+        for name in paths.LAYOUT if is_fresh else ():
+            self.files.make_folders(self.root / name)
+        if not self._work.is_dir():
+            self._work.mkdir(mode=0o700)
+
+    def _new_thread_id(
+        self, generation: formats.Generation, assistants: list[dict[str, Any]], now: float
+    ) -> str:
+        if generation == "C":
+            return ids.new_uuid()
+        first = formats.thread_assistants({"assistants": assistants[:1]})
+        assistant_id = first[0].id if first else "jan"
+        ids.check_new_id("assistant", assistant_id, param="assistants[0].assistant_id")
+        return ids.new_thread_id(assistant_id, now)
+
+
+def _thread_moved(value: Mapping[str, Any]) -> dict[str, Any]:
+    return formats.touched(value, time.time())
+
+
+def _nothing_moved(_value: Mapping[str, Any]) -> dict[str, Any]:
+    return {}

@@ -1,0 +1,326 @@
+"""How bytes get onto the disk. Only this module knows.
+
+What returns without an error is on the disk, the directory entry too; what raises has changed
+nothing, except WriteUncertain, which says that it may have. The strategy is the usual one: new
+contents go to a temporary file beside the target, are flushed, and take the target's name in one
+step; then the directory is flushed, since a name is the directory's and not the file's.
+
+Callers hold the lock of what they change: two calls for one path at a time are not ours to order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from jan_server.errors import DiskFull, JanError, NotWritable, WriteFailed, WriteUncertain
+
+TEMPORARY = ".jan_server-"
+"""Begins the name of every file that is not whole yet. Jan, git's and our own lists skip it."""
+
+TICK = 0.05
+"""Seconds. Two writes within one tick of the file system's clock can leave the same mtime."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL_FLUSH: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+
+
+class Signature(NamedTuple):
+    """What changes when a file does."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+
+    def is_settled(self, now: float) -> bool:
+        """Whether bytes read at `now` are what this signature will stand for ever after.
+
+        A file younger than the clock's tick can change again and keep its mtime.
+        """
+        return now - self.mtime_ns / 1e9 > TICK
+
+
+class System(Protocol):
+    """The calls of `os` that change something: tests replace them by ones that fail."""
+
+    def open(self, path: Path, flags: int, mode: int = ...) -> int: ...
+    def write(self, fd: int, data: bytes, /) -> int: ...
+    def fsync(self, fd: int) -> None: ...
+    def ftruncate(self, fd: int, length: int, /) -> None: ...
+    def fchmod(self, fd: int, mode: int) -> None: ...
+    def replace(self, src: Path, dst: Path) -> None: ...
+    def rename(self, src: Path, dst: Path) -> None: ...
+    def mkdir(self, path: Path, mode: int = ...) -> None: ...
+    def unlink(self, path: Path) -> None: ...
+
+
+def signature_of(status: os.stat_result) -> Signature:
+    return Signature(status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+class Files:
+    """Reads, and changes that last. `fsync=False` is for tests: nothing is flushed."""
+
+    def __init__(self, *, fsync: bool = True, system: System = os) -> None:
+        self._fsync = fsync
+        self._system = system
+
+    def __repr__(self) -> str:
+        return f"<Files fsync={'always' if self._fsync else 'off'}>"
+
+    def read(self, path: Path) -> tuple[bytes, Signature]:
+        """The bytes and what they were at that moment. Raises OSError, for a FIFO too."""
+        # O_NONBLOCK: opening a FIFO that nobody writes would wait for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+            return file.read(), signature_of(status)
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Give `path` new contents, whole or not at all. A symbolic link is followed."""
+        target = Path(os.path.realpath(path))
+        with _translated(target):
+            # 1. Beside the target: a rename is one step only within a file system.
+            temporary = self._write_temporary(target, data)
+            try:
+                # 2. The step itself. Readers see the old bytes or the new ones.
+                self._system.replace(temporary, target)
+            except OSError:
+                self._discard(temporary)
+                raise
+        # 3. The new name is the directory's. Too late to undo: the old file is gone.
+        with _uncertain(target):
+            self._flush_folder(target.parent)
+
+    def write_folder(self, path: Path, contents: Mapping[str, bytes]) -> None:
+        """A new folder with these files, for a name that nobody else knows yet."""
+        self.make_folder(path)
+        with _translated(path):
+            for name, data in contents.items():
+                self._write_new(path / name, data, self._mode_below(path))
+            self._flush_folder(path)
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Add lines, each ended by a newline, in one write.
+
+        When the last byte of the file is not a newline, one is put first: what stands there stays
+        a line of its own. A write that fails is cut back, but only when the file is exactly what
+        it was plus a part of ours; else another process wrote too, and WriteUncertain is raised.
+        """
+        with _translated(path):
+            is_new = not path.exists()
+            # O_APPEND: the system puts the bytes at the end as it is then, whoever else appends.
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = self._system.open(path, flags, self._mode_below(path.parent))
+        try:
+            with _translated(path):
+                self._append(fd, data)
+        finally:
+            os.close(fd)
+        if is_new:
+            with _uncertain(path):
+                self._flush_folder(path.parent)
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder that is not there yet. Raises FileExistsError when it is."""
+        with _translated(path):
+            self._system.mkdir(path, self._folder_mode_below(path.parent))
+            self._flush_folder(path.parent)
+
+    def make_folders(self, path: Path) -> None:
+        """Make a folder and those above it, as far as they are not there."""
+        if path.is_dir():
+            return
+        self.make_folders(path.parent)
+        with contextlib.suppress(FileExistsError):
+            self.make_folder(path)
+
+    def move(self, source: Path, target: Path) -> None:
+        """Give a file or folder another name on the same disk.
+
+        Raises FileExistsError when something with contents has that name: the system replaces an
+        empty folder, never a full one.
+        """
+        with _translated(source):
+            self._system.rename(source, target)
+        # First the directory that gains the name: a power cut may show both, but never neither.
+        with _uncertain(source):
+            self._flush_folder(target.parent)
+            if source.parent != target.parent:
+                self._flush_folder(source.parent)
+
+    def publish(self, temporary: Path, target: Path) -> None:
+        """Give a finished file its name; what had that name is replaced."""
+        with _translated(target):
+            fd = self._system.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                self._flush(fd)
+            finally:
+                os.close(fd)
+            self._system.replace(temporary, target)
+        with _uncertain(target):
+            self._flush_folder(target.parent)
+
+    def _write_temporary(self, target: Path, data: bytes) -> Path:
+        temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+        try:
+            old: os.stat_result | None = target.stat()
+        except FileNotFoundError:
+            old = None
+        self._write_new(temporary, data, self._mode_below(target.parent), like=old)
+        return temporary
+
+    def _write_new(
+        self, path: Path, data: bytes, mode: int, *, like: os.stat_result | None = None
+    ) -> None:
+        """`like` is the file whose place it will take: its mode and owner are kept."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = self._system.open(path, flags, mode)
+        try:
+            if like is not None:
+                self._keep_mode_and_owner(fd, like)
+            self._write_all(fd, data)
+            self._flush(fd)
+        except OSError:
+            self._discard(path)
+            raise
+        finally:
+            os.close(fd)
+
+    def _keep_mode_and_owner(self, fd: int, like: os.stat_result) -> None:
+        own = os.fstat(fd)
+        if (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
+            # Only root may give a file away. That the bytes are kept counts for more.
+            with contextlib.suppress(PermissionError):
+                os.fchown(fd, like.st_uid, like.st_gid)
+        self._system.fchmod(fd, stat.S_IMODE(like.st_mode))
+
+    def _append(self, fd: int, data: bytes) -> None:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        size = status.st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        try:
+            if self._system.write(fd, data) != len(data):
+                # Never a second write: another process's line could come between the halves.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._flush(fd)
+        except OSError as error:
+            self._cut_back(fd, size, data, because=error)
+            raise
+
+    def _cut_back(self, fd: int, size: int, data: bytes, *, because: OSError) -> None:
+        """Take back what a failed append left. Raises WriteUncertain when that cannot be done."""
+        try:
+            tail = os.pread(fd, len(data) + 1, size)
+            if not data.startswith(tail) or os.fstat(fd).st_size > size + len(data):
+                raise OSError(errno.EBUSY, "another process wrote to it meanwhile")
+            if tail:
+                # Race: a line that another process adds right here would be cut off. The lock
+                # between processes is what closes this gap for our own kind.
+                self._system.ftruncate(fd, size)
+            self._flush(fd)
+        except OSError as error:
+            raise WriteUncertain(
+                f"A write failed ({because.strerror}) and could not be taken back "
+                f"({error.strerror}). Read the messages before you repeat the request."
+            ) from because
+
+    def _write_all(self, fd: int, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._system.write(fd, bytes(rest)) :]
+
+    def _flush(self, fd: int) -> None:
+        if not self._fsync:
+            return
+        if _FULL_FLUSH is not None:  # macOS: fsync leaves the bytes in the drive's cache.
+            fcntl.fcntl(fd, _FULL_FLUSH)
+        else:
+            self._system.fsync(fd)
+
+    def _flush_folder(self, folder: Path) -> None:
+        if not self._fsync:
+            return
+        fd = self._system.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._flush(fd)
+        finally:
+            os.close(fd)
+
+    def _discard(self, temporary: Path) -> None:
+        # What cannot be removed is left: its name says what it is, and nothing lists it.
+        with contextlib.suppress(OSError):
+            self._system.unlink(temporary)
+
+    def _mode_below(self, folder: Path) -> int:
+        """Owner only, unless the folder itself is open to others. The umask narrows it further."""
+        return 0o600 | self._folder_mode_below(folder) & 0o666
+
+    def _folder_mode_below(self, folder: Path) -> int:
+        return 0o700 | folder.stat().st_mode & 0o777
+
+
+def now() -> float:
+    """The clock that files' times are compared with."""
+    return time.time()
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a file is there, links followed."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """An OSError becomes the JanError of its kind: the file is as it was."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise _error(path, error) from error
+
+
+@contextlib.contextmanager
+def _uncertain(path: Path) -> Iterator[None]:
+    """After the step that cannot be undone: whether it lasts is not known."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteUncertain(
+            f"{_shown(path)} was changed, but the disk did not confirm it ({error.strerror})."
+        ) from error
+
+
+def _error(path: Path, error: OSError) -> JanError:
+    if error.errno in _FULL:
+        return DiskFull(f"{_shown(path)} was not written: {error.strerror}.")
+    if error.errno in _DENIED:
+        return NotWritable(
+            f"{_shown(path)} cannot be changed: {error.strerror}. Check the folder's permissions."
+        )
+    if error.errno == errno.EXDEV:
+        return WriteFailed(f"{_shown(path)} lies on another disk than the data folder.")
+    return WriteFailed(f"{_shown(path)} was not changed: {error.strerror}.")
+
+
+def _shown(path: Path) -> str:
+    return "/".join(path.parts[-3:])

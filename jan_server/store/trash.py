@@ -1,0 +1,44 @@
+"""Deleting is moving: `.jan_server/trash/<UTC time>/<kind>/<id>/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jan_server.store.files import Files
+
+
+class Trash:
+    """A folder of deletions, each in a folder named after its moment."""
+
+    def __init__(self, path: Path, files: Files) -> None:
+        self._path = path
+        self._files = files
+
+    def __repr__(self) -> str:
+        return f"<Trash {self._path}>"
+
+    def take(self, paths: Sequence[Path], *, below: str) -> Path:
+        """Move these files or folders here, in one deletion; its folder `<time>/<below>`.
+
+        A link is moved, not what it leads to.
+        """
+        target = self._new_deletion() / below
+        self._files.make_folders(target)
+        for path in paths:
+            self._files.move(path, target / path.name)
+        return target
+
+    def _new_deletion(self) -> Path:
+        self._files.make_folders(self._path)
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        number = 1
+        while True:
+            deletion = self._path / (moment if number == 1 else f"{moment}-{number}")
+            try:
+                self._files.make_folder(deletion)
+            except FileExistsError:
+                number += 1
+            else:
+                return deletion
