@@ -1,0 +1,135 @@
+"""Who may call: under which host name (DNS rebinding), and from which web pages.
+
+A page that rebinds its own name to this machine sends that name as `Host`: only names that cannot
+be rebound are answered. A page of any other site can send requests without reading the answer,
+whatever CORS says: those that change something are refused before they reach a handler.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from jan_server.errors import (
+    Forbidden,
+    HostNotAllowed,
+    InvalidRequest,
+    JanError,
+    OriginNotAllowed,
+)
+from jan_server.web.cors import Origins, is_preflight, preflight_headers
+
+_HOST = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+(%[^\]\s]*)?)\]|(?P<name>[^\s:/@\[\]]+))(:\d*)?")
+
+# Docker's name for the machine that the containers run on; it is not in the public DNS.
+_ALWAYS_ALLOWED = frozenset({"localhost", "host.docker.internal"})
+
+# What browsers say when nobody has asked for the page yet.
+_PREFETCHING = ("sec-purpose", "purpose", "x-moz")
+
+
+def host_name(host: str) -> str | None:
+    """The name or address in a `Host` header, in lower case without its port; None if garbled."""
+    found = _HOST.fullmatch(host)
+    return None if found is None else (found["ipv6"] or found["name"]).lower().removesuffix(".")
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class Hosts:
+    """The names under which the server answers; `more` are names or addresses without a port."""
+
+    def __init__(self, more: Iterable[str] = ()) -> None:
+        self._names = _ALWAYS_ALLOWED | {name.lower() for name in more}
+
+    def allow(self, name: str, *, local: str) -> bool:
+        """`local` is the address that the connection came in at: a literal cannot be rebound."""
+        address = _address(name)
+        if name in self._names or address is None:
+            return name in self._names
+        return address.is_loopback or address == _address(local)
+
+
+class Guard:
+    """ASGI middleware: raises what is refused, answers preflights, passes on the rest.
+
+    `changes` tells of a scope whether the request would change something (`Router.changes`).
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, hosts: Hosts, origins: Origins, changes: Callable[[Scope], bool]
+    ) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._origins = origins
+        self._changes = changes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self._check(scope)
+            headers = Headers(scope=scope)
+            if is_preflight(scope["method"], headers):
+                self._check_origin(headers)
+                answer = Response(status_code=204, headers=preflight_headers(headers))
+                await answer(scope, receive, send)
+                return
+        elif scope["type"] == "websocket" and not self._lets_in(scope):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._app(scope, receive, send)
+
+    def _lets_in(self, scope: Scope) -> bool:
+        """A WebSocket: foreign pages could read it too, CORS does not cover them."""
+        headers = Headers(scope=scope)
+        try:
+            self._check_host(headers, scope)
+            self._check_origin(headers)
+        except JanError:
+            return False
+        return True
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        self._check_host(headers, scope)
+        if self._changes(scope):
+            self._check_origin(headers)
+            self._check_intent(headers)
+
+    def _check_host(self, headers: Headers, scope: Scope) -> None:
+        sent = headers.getlist("host")
+        name = host_name(sent[0]) if len(sent) == 1 else None
+        if name is None:
+            raise InvalidRequest("The request needs one valid Host header.")
+        local = (scope.get("server") or ("", None))[0]
+        if not self._hosts.allow(name, local=local):
+            raise HostNotAllowed(
+                f"This server does not answer to the name {name[:100]!r}. Use localhost or an IP "
+                "address, or add the name to the allowed hosts."
+            )
+
+    def _check_origin(self, headers: Headers) -> None:
+        """The page's own origin is allowed: its host has passed the check of Host."""
+        for origin in headers.getlist("origin"):
+            own = origin.partition("://")[2] == headers["host"] and origin != "null"
+            if not own and origin not in self._origins:
+                raise OriginNotAllowed(
+                    f"Pages of {origin[:100]!r} may not do this. If you trust it, add it to the "
+                    "allowed origins."
+                )
+
+    def _check_intent(self, headers: Headers) -> None:
+        if any("prefetch" in headers.get(name, "").lower() for name in _PREFETCHING):
+            raise Forbidden("This changes something, so it is not done for a prefetch.")
+        if "origin" not in headers and headers.get("sec-fetch-site") == "cross-site":
+            raise OriginNotAllowed("A page of another site may not do this.")
