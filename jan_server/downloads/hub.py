@@ -4,7 +4,7 @@
 past Python. `http_get` writes into any file and continues after a cut connection. Every request,
 redirects included, passes `addresses.check`.
 
-Imported when such a download starts, because huggingface_hub takes 0.2 s.
+Imported when such a download starts: huggingface_hub takes 0.2 s.
 """
 
 from __future__ import annotations
