@@ -20,6 +20,8 @@ ModelState = Literal[
     "not_downloaded", "downloading", "downloaded", "starting", "running", "stopping", "stopped"
 ]
 
+WeightsFate = Literal["trash", "freed", "kept", "absent"]
+
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
 Bytes = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -150,7 +152,7 @@ class DeletedModel(Struct, kw_only=True):
     id: str
     object: Literal["model"] = "model"
     deleted: bool = True
-    weights: Literal["trash", "freed", "kept", "absent"] = "trash"
+    weights: WeightsFate = "trash"
     manifest: Literal["trash", "kept"] = "kept"
 
 
