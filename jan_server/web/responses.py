@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -69,3 +70,11 @@ async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def stale_headers(stale: str) -> dict[str, str]:
+    """`X-Jan-Stale` with the place of the broken file, or nothing where nothing is stale.
+
+    File names may hold what headers cannot: that is percent-encoded.
+    """
+    return {"x-jan-stale": quote(stale, safe=" !\"#$&'()*+,/:;<=>?@[]^`{|}~")} if stale else {}

@@ -1,0 +1,203 @@
+"""The OpenAPI document, made from the route table and the types it names.
+
+What this layer itself does to every request (host and origin checks, body limits, ids) is added
+here, so that a row lists only the errors of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from jan_server.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    HostNotAllowed,
+    InvalidId,
+    InvalidRequest,
+    JanError,
+    NotFound,
+    OriginNotAllowed,
+    UnsupportedMediaType,
+)
+from jan_server.web.errors import ErrorBody
+from jan_server.web.paths import Pattern
+from jan_server.web.routing import READING_METHODS, Route
+
+Json = dict[str, Any]
+
+_REF = "#/components/schemas/{name}"
+_BODY_ERRORS = (InvalidRequest, BodyTimeout, BodyTooLarge, UnsupportedMediaType)
+_RETRY_AFTER = {"description": "Seconds to wait before asking again", "schema": {"type": "integer"}}
+
+
+def document(
+    routes: Sequence[Route[Any]],
+    *,
+    title: str,
+    version: str,
+    description: str,
+    license: Mapping[str, str],
+    servers: Sequence[str],
+    tags: Mapping[str, str],
+) -> Json:
+    """OpenAPI 3.1 as JSON values.
+
+    `license` has `name` and `identifier`; `servers` are URLs that end with the router's prefix
+    (`/v1` is one, relative to the document); `tags` are names and descriptions, in reading order.
+    """
+    shown = [route for route in routes if route.documented]
+    schemas = _Schemas(shown)
+    paths: dict[str, Json] = {}
+    for route in shown:
+        item = paths.setdefault(Pattern(route.path).plain, {})
+        item[route.method.lower()] = _operation(route, schemas)
+        if route.at_root:
+            item["servers"] = [{"url": "/"}]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": title,
+            "version": version,
+            "description": description,
+            "license": dict(license),
+        },
+        "servers": [{"url": url} for url in servers],
+        "tags": [{"name": name, "description": text} for name, text in tags.items()],
+        "paths": paths,
+        "components": {"schemas": schemas.components},
+    }
+
+
+class _Schemas:
+    """The schema of each type in the table; `components` are those that are referred to."""
+
+    def __init__(self, routes: Sequence[Route[Any]]) -> None:
+        types = [ErrorBody, *(type for route in routes for type in _types(route))]
+        queries = [route.query for route in routes if route.query]
+        schemas, components = msgspec.json.schema_components([*types, *queries], ref_template=_REF)
+        self._of = dict(zip([*types, *queries], schemas, strict=True))
+        names = {self._name(query) for query in queries}
+        self._queries = {name: components[name] for name in names}
+        self.components = {k: v for k, v in sorted(components.items()) if k not in names}
+
+    def of(self, type: Any) -> Json:
+        return self._of[type]
+
+    def parameters(self, query: Any) -> Iterator[tuple[str, bool, Json]]:
+        """Name, whether required, and schema of each."""
+        struct = self._queries[self._name(query)]
+        for name, schema in struct.get("properties", {}).items():
+            yield name, name in struct.get("required", ()), schema
+
+    def _name(self, type: Any) -> str:
+        ref: str = self._of[type]["$ref"]
+        return ref.rpartition("/")[2]
+
+
+def _types(route: Route[Any]) -> Iterator[Any]:
+    return (type for type in (route.request, route.response, route.event) if type is not None)
+
+
+def _operation(route: Route[Any], schemas: _Schemas) -> Json:
+    operation: Json = {
+        "operationId": route.operation_id,
+        "tags": [route.tag],
+        "summary": route.summary,
+        "description": route.description,
+        "parameters": [*_path_parameters(route), *_query_parameters(route, schemas)],
+        "responses": {"200": _success(route, schemas), **_failures(route, schemas)},
+    }
+    if route.request is not None:
+        operation["requestBody"] = {
+            "required": route.request_required,
+            "content": _content("application/json", schemas.of(route.request)),
+        }
+    return operation
+
+
+def _content(media_type: str, schema: Json) -> Json:
+    return {media_type: {"schema": schema}}
+
+
+def _path_parameters(route: Route[Any]) -> Iterator[Json]:
+    for name, may_hold_slash in Pattern(route.path).parameters.items():
+        kind = name.removesuffix("_id")
+        note = "; it may hold `/`" if may_hold_slash else ""
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": f"The id of the {kind}{note}.",
+            "schema": {"type": "string"},
+        }
+
+
+def _query_parameters(route: Route[Any], schemas: _Schemas) -> Iterator[Json]:
+    if route.query is None:
+        return
+    for name, required, schema in schemas.parameters(route.query):
+        text = {"description": schema["description"]} if "description" in schema else {}
+        yield {"name": name, "in": "query", "required": required, **text, "schema": schema}
+
+
+def _success(route: Route[Any], schemas: _Schemas) -> Json:
+    content: Json = {}
+    if route.response is not None:
+        content |= _content("application/json", schemas.of(route.response))
+    if route.event is not None:
+        content |= _content("text/event-stream", schemas.of(route.event))
+    streams = " A stream is events of `data: ` and this JSON." if route.event is not None else ""
+    return {"description": f"Success.{streams}", **({"content": content} if content else {})}
+
+
+def _failures(route: Route[Any], schemas: _Schemas) -> Json:
+    by_status: dict[int, list[type[JanError]]] = {}
+    for error in dict.fromkeys([*route.errors, *_own_errors(route)]):
+        by_status.setdefault(error.status, []).append(error)
+    return {
+        str(status): _failure(status, errors, route, schemas)
+        for status, errors in sorted(by_status.items())
+    }
+
+
+def _own_errors(route: Route[Any]) -> Iterator[type[JanError]]:
+    yield from (HostNotAllowed, JanError)
+    if Pattern(route.path).parameters:
+        yield InvalidId
+    if route.query is not None:
+        yield InvalidRequest
+    if route.request is not None:
+        yield from _BODY_ERRORS
+    if route.changes or route.method not in READING_METHODS:
+        yield OriginNotAllowed
+
+
+def _failure(
+    status: int, errors: Sequence[type[JanError]], route: Route[Any], schemas: _Schemas
+) -> Json:
+    lines = {f"`{code}`{_meaning(error)}" for error in errors for code in _codes(error, route)}
+    retry = {"headers": {"Retry-After": _RETRY_AFTER}} if status in {429, 503} else {}
+    return {
+        "description": "\n".join(sorted(lines)),
+        **retry,
+        "content": _content("application/json", schemas.of(ErrorBody)),
+    }
+
+
+def _codes(error: type[JanError], route: Route[Any]) -> list[str]:
+    """NotFound says of what kind; the path tells which kinds there are, else any."""
+    if error is not NotFound:
+        return [error.code]
+    kinds = [name.removesuffix("_id") for name in Pattern(route.path).parameters]
+    return [f"{kind}_not_found" for kind in kinds or ["<kind>"]]
+
+
+def _meaning(error: type[JanError]) -> str:
+    if error is JanError:
+        return ": The server failed; its log says where."
+    first = inspect.cleandoc(error.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    return f": {first}" if first else ""
