@@ -62,7 +62,7 @@ class Store:
         self._work = self.root / paths.WORK_FOLDER
         self._locks = Locks()
         self._histories = Histories(self.files)
-        self._trash = Trash(self._work / "trash", self.files)
+        self.trash = Trash(self._work / "trash", self.files)
         self.assistants = self._collection(paths.ASSISTANTS)
         self.models = self._collection(paths.MODELS)
         self.threads = self._collection(paths.THREADS)
@@ -155,30 +155,6 @@ class Store:
         model = self.models.get(model_id)
         return weights(model.folder, self.root, model.value)
 
-    def remove_model(self, id: str, *, keep_manifest: bool) -> Path:
-        """Move a model into the trash, all of it or all but its manifest; where it lies now.
-
-        A link is moved, never what it leads to.
-        """
-        if not keep_manifest:
-            return self.models.delete(id)
-        return self.models.delete_files(id, lambda name: name != paths.MODELS.document)
-
-    def publish_weights(
-        self, id: str, temporary: Path, *, name: str, manifest: Mapping[str, Any]
-    ) -> Path:
-        """Put finished weights into a model's folder, under `name`; where they are.
-
-        The folder and its `model.json` are made of `manifest` when they are not there.
-        """
-        ids.check_new_id("model", id)
-        if not self.models.has(id):
-            files = {paths.MODELS.document: written(manifest)}
-            self.models.create(id, lambda _id: files)
-        target = self.models.folder(id) / name
-        self.files.publish(temporary, target)
-        return target
-
     def work_folder(self, name: str) -> Path:
         """A folder of our own in the data folder, made when it is not there."""
         folder = self._work / name
@@ -190,7 +166,7 @@ class Store:
             paths.Place(self.root, kind),
             files=self.files,
             locks=self._locks,
-            trash=self._trash,
+            trash=self.trash,
             staging=self._work / "new",
             moved=_thread_moved if kind is paths.THREADS else _nothing_moved,
         )

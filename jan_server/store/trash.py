@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jan_server.errors import JanError, WriteFailed, WriteUncertain
 from jan_server.store.files import Files
 
 
@@ -26,9 +28,35 @@ class Trash:
         """
         target = self._new_deletion() / below
         self._files.make_folders(target)
-        for path in paths:
-            self._files.move(path, target / path.name)
+        moved: list[Path] = []
+        try:
+            for path in paths:
+                self._files.move(path, target / path.name)
+                moved.append(path)
+        except WriteFailed as error:
+            self._give_back(moved, target, because=error)
+            raise
         return target
+
+    def free(self, trashed: Path) -> None:
+        """Remove a deletion for good. `trashed` is what `take` answered; links are not followed.
+
+        Raises ValueError for a path that is not in the trash.
+        """
+        parts = trashed.relative_to(self._path).parts
+        if not parts or ".." in parts:
+            raise ValueError(f"{trashed} is not a deletion")
+        shutil.rmtree(self._path / parts[0])
+
+    def _give_back(self, moved: Sequence[Path], target: Path, *, because: JanError) -> None:
+        """A deletion is whole or not at all."""
+        try:
+            for path in moved:
+                self._files.move(target / path.name, path)
+        except JanError as error:
+            raise WriteUncertain(
+                f"A deletion stopped half-way ({because}); the rest lies in {target}."
+            ) from error
 
     def _new_deletion(self) -> Path:
         self._files.make_folders(self._path)
