@@ -31,7 +31,7 @@ from jan_server.downloads.hub import CHUNK, fetch_address
 from jan_server.downloads.partial import PartialFile
 from jan_server.downloads.progress import Meter
 from jan_server.downloads.publish import SCRATCH, STALE, file_name, scratch_parent, sweep
-from jan_server.downloads.pypi import explain
+from jan_server.downloads.pypi import failure
 from jan_server.errors import (
     DiskFull,
     DownloadFailed,
@@ -529,7 +529,12 @@ def test_a_python_without_pip_is_said(
     ],
 )
 def test_pips_output_becomes_one_line(output: str, reason: str) -> None:
-    assert explain(output) == reason
+    assert failure("p==1", output).message == f"pip could not get p==1: {reason}"
+
+
+def test_a_disk_that_pip_found_full_is_a_full_disk() -> None:
+    error = failure("p==1", "ERROR: Could not install: [Errno 28] No space left on device\n")
+    assert isinstance(error, DiskFull)
 
 
 # --- addresses and names ---------------------------------------------------------------------

