@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET
@@ -167,7 +168,13 @@ def message(
 
 
 def model(
-    value: Mapping[str, Any], *, id: str, created: int, state: str, source_url: str
+    value: Mapping[str, Any],
+    *,
+    id: str,
+    created: int,
+    owned_by: str,
+    state: str,
+    source_url: str,
 ) -> dict[str, Any]:
     """`value` is the object of model.json, with OpenAI's fields and the runtime state."""
     return _filled(
@@ -176,7 +183,7 @@ def model(
         lacking={
             "object": "model",
             "created": created,
-            "owned_by": "",
+            "owned_by": owned_by,
             "source_url": source_url,
             "settings": dict,
             "parameters": dict,
@@ -201,3 +208,8 @@ def _filled(
         if key not in filled:
             filled[key] = item() if callable(item) else item
     return filled
+
+
+def stale_headers(stale: str) -> dict[str, str]:
+    """For a file that is broken now, while its last good version is shown: where it is broken."""
+    return {"x-jan-stale": quote(stale, safe=" /:,;.'\"()[]{}_-+@")} if stale else {}

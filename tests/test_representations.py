@@ -73,7 +73,12 @@ def test_only_empty_attachments_are_left_out(attachments, kept):
 
 def test_a_model_has_openais_fields_and_its_state():
     shown = representations.model(
-        {"id": "x", "name": "X"}, id="m", created=7, state="running", source_url="https://h/x"
+        {"id": "x", "name": "X"},
+        id="m",
+        created=7,
+        owned_by="me",
+        state="running",
+        source_url="https://h/x",
     )
     assert shown == {
         "id": "m",
@@ -81,7 +86,7 @@ def test_a_model_has_openais_fields_and_its_state():
         "state": "running",
         "object": "model",
         "created": 7,
-        "owned_by": "",
+        "owned_by": "me",
         "source_url": "https://h/x",
         "settings": {},
         "parameters": {},

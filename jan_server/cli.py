@@ -1,0 +1,109 @@
+"""The command line: `python -m jan_server [serve]`, `pull MODEL`, `version`; also `jan-server`.
+
+Exit codes: 0 fine, 2 wrong usage or cannot start. What a command does not need it does not
+import: serving must start fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from jan_server import __version__, data_folder, logs, settings
+from jan_server.errors import JanError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+CANNOT_START = 2
+FAILED = 1
+
+
+class DefaultsToServe(click.Group):
+    """`python -m jan_server --port 8080` means `serve --port 8080`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "--version")):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=DefaultsToServe)
+@click.version_option(__version__, prog_name="jan_server")
+def main() -> None:
+    """A local server for Jan's and OpenAI's API over plain files. Without a command it serves."""
+
+
+def _fails_in_one_line(code: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Errors that a person can mend are one line on stderr and an exit code, not a traceback."""
+
+    def decorate(command: Callable[P, T]) -> Callable[P, T]:
+        @wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return command(*args, **kwargs)
+            except JanError as error:
+                click.echo(f"jan_server: {error.message}", err=True)
+                sys.exit(code)
+
+        return run
+
+    return decorate
+
+
+def _data_folder_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--data-folder",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="The Jan data folder. Default: JAN_DATA_FOLDER, Jan's own setting, "
+        "an existing Jan folder, else ~/jan.",
+    )(command)
+
+
+def _find_folder(flag: Path | None) -> data_folder.DataFolder:
+    return data_folder.find(flag, os.environ, data_folder.Places.of_this_user())
+
+
+@main.command()
+@click.option("--host", metavar="ADDRESS", help="Address to listen on. Default: 127.0.0.1.")
+@click.option("--port", type=int, metavar="PORT", help="Port to listen on. Default: 1337.")
+@_data_folder_option
+@click.option("--api-key", metavar="KEY", help="Demand this key of every request.")
+@click.option("--allowed-host", multiple=True, metavar="NAME", help="A further Host name.")
+@click.option("--allowed-origin", multiple=True, metavar="ORIGIN", help="A further web origin.")
+@click.option("--default-model", metavar="ID", help="Answers requests that name no model.")
+@_fails_in_one_line(CANNOT_START)
+def serve(data_folder: Path | None, **flags: Any) -> None:
+    """Serve the API until Ctrl-C."""
+    from jan_server import server
+
+    logs.configure()
+    found = _find_folder(data_folder)
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    chosen = settings.resolve(found.path, os.environ, given)
+    server.run(chosen, folder_reason=found.why)
+
+
+@main.command()
+@click.argument("model")
+@_data_folder_option
+@_fails_in_one_line(FAILED)
+def pull(model: str, data_folder: Path | None) -> None:
+    """Get a MODEL of the catalogue, check it and make it ready to run."""
+    from jan_server import pull as pulling
+
+    logs.configure()
+    found = _find_folder(data_folder)
+    pulling.pull(model, settings.resolve(found.path, os.environ))
+
+
+@main.command()
+def version() -> None:
+    """Say which version this is."""
+    click.echo(__version__)

@@ -1,0 +1,210 @@
+"""Which models there are: those of the data folder, then those of the catalogue.
+
+A folder's manifest wins over the catalogue's of the same id. A model that is known can be asked
+about; one that is `ready` has its weights here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jan_server import catalogue, engines
+from jan_server.downloads import Downloads
+from jan_server.engines.base import ModelSpec
+from jan_server.engines.pool import Pool
+from jan_server.errors import ModelCannotRun, ModelNotDownloaded, NotFound
+from jan_server.ids import check_new_id
+from jan_server.settings import Settings
+from jan_server.store import Store, formats
+from jan_server.store.document import Document
+from jan_server.store.weights import weights
+from jan_server.types.model import DeletedModel, Manifest, ModelState, WeightsFate
+
+FALLBACK_DEFAULT = "smollm2-135m-instruct"
+
+
+class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model and what is known of it.
+
+    `value` is the JSON object of its manifest; `created` in seconds; `weights` is None where there
+    are none, and `answers` whether it could answer a chat.
+    """
+
+    id: str
+    value: Mapping[str, Any]
+    manifest: Manifest
+    created: int
+    weights: Path | None
+    state: ModelState
+
+    @property
+    def answers(self) -> bool:
+        return self.weights is not None or not _needs_weights(self.manifest)
+
+
+Known = list[KnownModel]
+
+
+class Models:
+    """Finds models. Reads the disk; asks pool and downloads for what runs and what comes."""
+
+    def __init__(
+        self, settings: Settings, store: Store, *, pool: Pool, downloads: Downloads
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._pool = pool
+        self._downloads = downloads
+
+    def list(self, *, everything: bool = False) -> Known:
+        """The models that can answer; `everything` adds what is known and not here yet."""
+        mine = [self._of_document(document) for document in self._store.models.list()]
+        ids = {model.id for model in mine}
+        rest = [self._of_catalogue(id) for id in catalogue.load() if id not in ids]
+        return [model for model in (*mine, *rest) if everything or model.answers]
+
+    def get(self, id: str) -> KnownModel:
+        """Raises InvalidId, NotFound, and FileUnreadable for a broken manifest."""
+        try:
+            return self._of_document(self._store.models.get(id))
+        except NotFound:
+            if id in catalogue.load():
+                return self._of_catalogue(id)
+            raise NotFound("model", id, hint=self._hint()) from None
+
+    def ready(self, id: str | None) -> KnownModel:
+        """A model that can answer, the default one for None.
+
+        Raises as `get`, and ModelNotDownloaded with the command that gets it.
+        """
+        model = self.get(id or self.default_id())
+        if not model.answers:
+            raise ModelNotDownloaded(model.id)
+        return model
+
+    def default_id(self) -> str:
+        """The model for requests that name none: as set, else the catalogue's, else the first.
+
+        A model without weights, such as the echo engine's, is never chosen by itself.
+        """
+        if self._settings.default_model:
+            return self._settings.default_model
+        there = [model.id for model in self.list() if model.weights]
+        if not there or FALLBACK_DEFAULT in there:
+            return FALLBACK_DEFAULT
+        return there[0]
+
+    def spec(self, model: KnownModel) -> ModelSpec:
+        """How to load a model that is ready."""
+        chosen = model.manifest.settings
+        return ModelSpec(
+            id=model.id,
+            engine=engines.canonical_name(model.manifest.engine),
+            path=str(model.weights or ""),
+            work_folder=str(self._store.work_folder("fitted")),
+            ctx_len=chosen.ctx_len,
+            gpu_layers=max(chosen.ngl or 0, 0),
+            threads=chosen.cpu_threads or self._settings.threads,
+        )
+
+    def start_download(self, id: str) -> bool:
+        """Get a model in the background. False when it is here, or already on its way."""
+        model = self.get(id)
+        if model.answers:
+            return False
+        return self._downloads.start(id, model.value, folder=self.folder_of(id))
+
+    def folder_of(self, id: str) -> Path:
+        """Where a model's files are, or will be. Raises InvalidId."""
+        if self._store.models.has(id):
+            return self._store.models.folder(id)
+        return self._store.models.place.path / check_new_id("model", id)
+
+    async def delete(self, id: str, *, now: bool = False) -> DeletedModel:
+        """Unload a model and move it to the trash; with `now` its disk space is free at once.
+
+        The manifest goes only when the catalogue does not carry the model. Weights that lie
+        outside the model's folder are not ours to move. Raises as `get`, ModelNotDownloaded when
+        there is nothing to delete, and FileBroken.
+        """
+        model = await asyncio.to_thread(self.get, id)
+        if not self._store.models.has(id) or (id in catalogue.load() and model.weights is None):
+            raise ModelNotDownloaded(id)
+        await self._pool.unload(model.id)
+        return await asyncio.to_thread(self._move_to_trash, model, now=now)
+
+    def _move_to_trash(self, model: KnownModel, *, now: bool) -> DeletedModel:
+        folder = self._store.models.folder(model.id)
+        is_kept = model.id in catalogue.load()
+        if is_kept:
+            trashed = self._store.models.delete_files(model.id, is_weights(model))
+        else:
+            trashed = self._store.models.delete(model.id)
+        if now:
+            self._store.trash.free(trashed)
+        return DeletedModel(
+            id=model.id,
+            weights=_fate(model.weights, folder, freed=now),
+            manifest="kept" if is_kept else "trash",
+        )
+
+    def _of_document(self, document: Document) -> KnownModel:
+        return self._known(
+            document.id,
+            document.value,
+            weights=weights(document.folder, self._settings.data_folder, document.value),
+            created=formats.seconds(document.value.get("created")) or document.mtime,
+        )
+
+    def _of_catalogue(self, id: str) -> KnownModel:
+        return self._known(id, catalogue.load()[id], weights=None, created=0)
+
+    def _known(
+        self, id: str, value: Mapping[str, Any], *, weights: Path | None, created: float
+    ) -> KnownModel:
+        model = KnownModel(
+            id=id,
+            value=value,
+            manifest=Manifest.from_value(value),
+            created=int(created),
+            weights=weights,
+            state="not_downloaded",
+        )
+        return msgspec.structs.replace(model, state=self._state(model))
+
+    def _state(self, model: KnownModel) -> ModelState:
+        if running := self._pool.running().get(model.id):
+            return running
+        if model.answers:
+            return "downloaded"
+        return "downloading" if self._downloads.state(model.id) else "not_downloaded"
+
+    def _hint(self) -> str:
+        there = [model.id for model in self.list()]
+        return f"Here are: {', '.join(there)}." if there else "None is here yet."
+
+
+def _needs_weights(manifest: Manifest) -> bool:
+    try:
+        return engines.needs_weights(manifest.engine)
+    except ModelCannotRun:
+        return True  # An engine that nobody knows: said when somebody wants an answer of it.
+
+
+def is_weights(model: KnownModel) -> Callable[[str], bool]:
+    """Which files of the model's folder are what it weighs, and not the user's notes beside it."""
+    own = model.weights.name if model.weights else ""
+    return lambda name: name == own or ".gguf" in name.lower()
+
+
+def _fate(weights: Path | None, folder: Path, *, freed: bool) -> WeightsFate:
+    if weights is None:
+        return "absent"
+    if weights.parent != folder:
+        return "kept"
+    return "freed" if freed else "trash"

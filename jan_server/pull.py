@@ -1,0 +1,78 @@
+"""`pull MODEL`: get a model of the catalogue in the terminal, and make it ready to run."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from jan_server.downloads import DownloadProgress, download
+from jan_server.engines.base import ModelSpec
+from jan_server.engines.process import EngineProcess
+from jan_server.services import Services
+from jan_server.settings import Settings
+
+
+def pull(id: str, settings: Settings) -> None:
+    """Raises NotFound for an unknown model, DownloadFailed, DiskFull and ModelCannotRun."""
+    services = Services(settings)
+    console = Console(file=sys.stderr)
+    model = services.models.get(id)
+    if model.answers:
+        console.print(f"{id} is here already: {model.weights}")
+    else:
+        with _bar(console) as show:
+            download(
+                model.value,
+                folder=services.models.folder_of(id),
+                work_folder=services.store.work_folder("downloads"),
+                on_progress=show,
+            )
+        model = services.models.ready(id)
+        console.print(f"{id} is here, whole and verified: {model.weights}")
+    with console.status(f"Making {id} ready to run"):
+        asyncio.run(_prepare(services.models.spec(model)))
+    console.print(f"{id} is ready.")
+
+
+async def _prepare(spec: ModelSpec) -> None:
+    """In a process of its own, as when it is loaded: this one stays safe from bad files."""
+    process = await EngineProcess.start(spec)
+    try:
+        await process.prepare()
+    finally:
+        await process.close()
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[DownloadProgress], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(progress: DownloadProgress) -> None:
+            bar.update(
+                task,
+                description=f"{progress.phase} {progress.file}",
+                completed=progress.bytes_done,
+                total=progress.bytes_total,
+            )
+
+        yield show

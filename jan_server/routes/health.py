@@ -1,0 +1,40 @@
+"""Is the server up, and what has it loaded."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jan_server import __version__
+from jan_server.services import Services
+from jan_server.web.responses import json_response
+from jan_server.web.routing import Route
+
+
+class Health(Struct, kw_only=True):
+    """`models` are those in memory or on their way there."""
+
+    status: Literal["ok"] = "ok"
+    version: str = __version__
+    models: list[str] = []
+
+
+async def health(services: Services, request: Request) -> Response:
+    return json_response(Health(models=sorted(services.pool.running())))
+
+
+ROUTES = [
+    Route(
+        "GET",
+        "/healthz",
+        health,
+        at_root=True,
+        operation_id="getHealth",
+        tag="Server",
+        summary="Is the server up",
+        response=Health,
+    )
+]

@@ -1,0 +1,131 @@
+"""Models: list, read, download, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jan_server import representations
+from jan_server.errors import (
+    FileBroken,
+    FileUnreadable,
+    InvalidId,
+    InvalidRequest,
+    ModelNotDownloaded,
+    NotFound,
+)
+from jan_server.models import KnownModel
+from jan_server.services import Services
+from jan_server.types.model import DeletedModel, DownloadStarted, Model, ModelList
+from jan_server.web.requests import read_query
+from jan_server.web.responses import json_response
+from jan_server.web.routing import Route
+
+
+class ModelsQuery(Struct, kw_only=True, frozen=True):
+    """`state=all` adds the models of the catalogue that are not downloaded."""
+
+    state: Literal["all"] | UnsetType = UNSET
+
+
+class DeleteQuery(Struct, kw_only=True, frozen=True):
+    """`now=true` frees the disk space at once instead of moving the weights to the trash."""
+
+    now: bool = False
+
+
+async def list_models(services: Services, request: Request) -> Response:
+    query = read_query(request, ModelsQuery)
+    everything = query.state is not UNSET
+    found = await asyncio.to_thread(services.models.list, everything=everything)
+    return json_response(representations.list_object([_shown(model) for model in found]))
+
+
+async def retrieve_model(services: Services, request: Request) -> Response:
+    model = await asyncio.to_thread(services.models.get, request.path_params["model_id"])
+    return json_response(_shown(model))
+
+
+async def download_model(services: Services, request: Request) -> Response:
+    id = request.path_params["model_id"]
+    started = await asyncio.to_thread(services.models.start_download, id)
+    message = f"Starting download {id}" if started else f"{id} is here or on its way already"
+    return json_response(DownloadStarted(message=message))
+
+
+async def delete_model(services: Services, request: Request) -> Response:
+    query = read_query(request, DeleteQuery)
+    id = request.path_params["model_id"]
+    return json_response(await services.models.delete(id, now=query.now))
+
+
+def _shown(model: KnownModel) -> dict[str, Any]:
+    sources = model.manifest.downloads()
+    return representations.model(
+        model.value,
+        id=model.id,
+        created=model.created,
+        owned_by=str(model.manifest.metadata.get("author", "")),
+        state=model.state,
+        source_url=sources[0].url if sources else "",
+    )
+
+
+DOWNLOAD = Route(
+    "GET",
+    "/models/download/{model_id:path}",
+    download_model,
+    operation_id="downloadModel",
+    tag="Models",
+    summary="Download a specific model",
+    description="Starts in the background; `GET /models/{model_id}` shows the state.",
+    response=DownloadStarted,
+    errors=(InvalidId, NotFound),
+    changes=True,
+)
+
+ROUTES = [
+    Route(
+        "GET",
+        "/models",
+        list_models,
+        operation_id="listModels",
+        tag="Models",
+        summary="List models",
+        description="The models that can answer. `?state=all` adds those of the catalogue.",
+        query=ModelsQuery,
+        response=ModelList,
+        errors=(InvalidRequest,),
+    ),
+    DOWNLOAD,
+    # Jan's document describes a GET; its own example posts.
+    replace(DOWNLOAD, method="POST", operation_id="startModelDownload", changes=False),
+    Route(
+        "GET",
+        "/models/{model_id:path}",
+        retrieve_model,
+        operation_id="retrieveModel",
+        tag="Models",
+        summary="Retrieve model",
+        description="One model, also one of the catalogue that is not downloaded.",
+        response=Model,
+        errors=(InvalidId, NotFound, FileUnreadable),
+    ),
+    Route(
+        "DELETE",
+        "/models/{model_id:path}",
+        delete_model,
+        operation_id="deleteModel",
+        tag="Models",
+        summary="Delete model",
+        description="Unloads the model and moves its weights to the trash.",
+        query=DeleteQuery,
+        response=DeletedModel,
+        errors=(InvalidRequest, InvalidId, NotFound, ModelNotDownloaded, FileBroken),
+    ),
+]

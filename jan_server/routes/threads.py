@@ -1,0 +1,221 @@
+"""Threads: list, create, read, change, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jan_server import ids, representations
+from jan_server.errors import (
+    FileBroken,
+    FileUnreadable,
+    InvalidId,
+    InvalidRequest,
+    NotFound,
+)
+from jan_server.routes.messages import check_content
+from jan_server.services import Services
+from jan_server.store import Store, formats
+from jan_server.store.document import Document
+from jan_server.types.page import PageQuery
+from jan_server.types.thread import CreateThread, DeletedThread, ModifyThread, Thread, ThreadList
+from jan_server.web.requests import read_json, read_query
+from jan_server.web.responses import json_response
+from jan_server.web.routing import Route
+
+# What the server says about a thread, whoever sends it.
+OURS = formats.PROTECTED | {"updated", "updated_at"}
+DOCUMENTED = frozenset({"title", "assistants", "messages", "metadata"})
+
+
+async def list_threads(services: Services, request: Request) -> Response:
+    query = read_query(request, PageQuery)
+    client = representations.client_of(request.headers, query)
+    oldest_first = await asyncio.to_thread(_by_last_update, services.store)
+    return json_response(representations.listing("threads", oldest_first, query, client))
+
+
+async def create_thread(services: Services, request: Request) -> Response:
+    asked, sent = await read_json(request, CreateThread, required=False)
+    created = await asyncio.to_thread(_create, services, asked, sent)
+    return json_response(created)
+
+
+async def get_thread(services: Services, request: Request) -> Response:
+    thread = await asyncio.to_thread(services.store.threads.get, request.path_params["thread_id"])
+    shown = await asyncio.to_thread(_shown, services.store, thread)
+    return json_response(shown, headers=representations.stale_headers(thread.stale))
+
+
+async def modify_thread(services: Services, request: Request) -> Response:
+    _, sent = await read_json(request, ModifyThread)
+    id = request.path_params["thread_id"]
+    is_whole_save = sent.get("id") == id and "if-match" not in request.headers
+    changed = await asyncio.to_thread(_modify, services, id, sent, is_whole_save=is_whole_save)
+    return json_response(changed)
+
+
+async def delete_thread(services: Services, request: Request) -> Response:
+    id = request.path_params["thread_id"]
+    await asyncio.to_thread(services.store.threads.delete, id)
+    return json_response(DeletedThread(id=id))
+
+
+def _shown(store: Store, thread: Document) -> dict[str, Any]:
+    created = store.thread_times(thread).created
+    return representations.thread(thread.value, id=thread.id, created_at=created)
+
+
+def _by_last_update(store: Store) -> list[dict[str, Any]]:
+    found = [(store.thread_times(thread), thread) for thread in store.threads.list()]
+    found.sort(key=lambda pair: (pair[0].updated, pair[1].id))
+    return [
+        representations.thread(thread.value, id=thread.id, created_at=times.created)
+        for times, thread in found
+    ]
+
+
+def _create(services: Services, asked: CreateThread, sent: Mapping[str, Any]) -> dict[str, Any]:
+    messages = sent.get("messages") or []
+    for index, message in enumerate(asked.messages or []):
+        check_content(message.content, f"$.messages[{index}].content")
+    thread = services.store.create_thread(
+        assistants=_assistants(services, sent.get("assistants")),
+        title=asked.title or "New Thread",
+        metadata=asked.metadata or {},
+        messages=messages,
+        extra={key: sent[key] for key in sent.keys() - OURS - DOCUMENTED},
+    )
+    return _shown(services.store, thread)
+
+
+def _modify(
+    services: Services, id: str, sent: Mapping[str, Any], *, is_whole_save: bool
+) -> dict[str, Any]:
+    if "messages" in sent:
+        raise InvalidRequest(
+            f"Messages are not changed through their thread: use POST /v1/threads/{id}/messages.",
+            param="$.messages",
+        )
+    changes = {key: value for key, value in sent.items() if key not in OURS}
+    if is_whole_save:
+        # Jan 0.5 saves a whole thread with the assistants it once read; taking them would undo
+        # what was changed since. It changes them through PATCH /assistants/{thread id}.
+        changes.pop("assistants", None)
+    if changes.get("assistants"):
+        changes["assistants"] = _assistants(services, changes["assistants"])
+    return _shown(services.store, services.store.threads.change(id, changes))
+
+
+def _assistants(services: Services, sent: list[Any] | None) -> list[dict[str, Any]]:
+    """The assistants as a thread's file holds them: named ones from their files, others as sent."""
+    store, default = services.store, services.settings.default_assistant
+    if not sent:
+        known = default if store.assistants.has(default) else None
+        return [_from_file(store, known) if known else {"assistant_id": default, **NO_MODEL}]
+    return [
+        _from_file(store, item, param=f"$.assistants[{index}]")
+        if isinstance(item, str)
+        else _as_sent(item, default, param=f"$.assistants[{index}]")
+        for index, item in enumerate(sent)
+    ]
+
+
+NO_MODEL: dict[str, Any] = {"model": {"id": "*", "settings": {}, "parameters": {}}}
+
+
+def _from_file(store: Store, id: str, *, param: str | None = None) -> dict[str, Any]:
+    """What Jan puts into a thread for an assistant. Raises InvalidId and NotFound."""
+    ids.check_lookup_id("assistant", id, param=param)
+    value = store.assistants.get(id).value
+    model = value.get("model")
+    return {
+        "assistant_id": id,
+        "assistant_name": value.get("name", id),
+        "instructions": value.get("instructions", ""),
+        "model": {
+            "id": model if isinstance(model, str) else "*",
+            "settings": {},
+            "parameters": value.get("parameters", {}),
+        },
+    }
+
+
+def _as_sent(item: Mapping[str, Any], default: str, *, param: str) -> dict[str, Any]:
+    key = "id" if "id" in item and "assistant_id" not in item else "assistant_id"
+    id = item.get(key, default)
+    if not isinstance(id, str):
+        raise InvalidRequest(f"{param}.{key}: expected a string.", param=f"{param}.{key}")
+    ids.check_new_id("assistant", id, param=f"{param}.{key}")
+    return {**item} if key in item else {"assistant_id": id, **item}
+
+
+MODIFY = Route(
+    "PATCH",
+    "/threads/{thread_id}",
+    modify_thread,
+    operation_id="modifyThread",
+    tag="Threads",
+    summary="Modify thread",
+    description="Replaces top-level keys; a change that alters nothing writes nothing.",
+    request=ModifyThread,
+    response=Thread,
+    errors=(InvalidRequest, InvalidId, NotFound, FileBroken, FileUnreadable),
+)
+
+ROUTES = [
+    Route(
+        "GET",
+        "/threads",
+        list_threads,
+        operation_id="listThreads",
+        tag="Threads",
+        summary="List threads",
+        description="Last updated first. A bare array; a list object for clients that page.",
+        query=PageQuery,
+        response=list[Thread] | ThreadList,
+        errors=(InvalidRequest,),
+    ),
+    Route(
+        "POST",
+        "/threads",
+        create_thread,
+        operation_id="createThread",
+        tag="Threads",
+        summary="Create thread",
+        description="With its messages, if there are any. Everything may be left out.",
+        request=CreateThread,
+        request_required=False,
+        response=Thread,
+        errors=(InvalidRequest, InvalidId, NotFound),
+    ),
+    Route(
+        "GET",
+        "/threads/{thread_id}",
+        get_thread,
+        operation_id="getThread",
+        tag="Threads",
+        summary="Retrieve thread",
+        response=Thread,
+        errors=(InvalidId, NotFound, FileUnreadable),
+    ),
+    MODIFY,
+    # OpenAI's clients post a change.
+    replace(MODIFY, method="POST", operation_id="updateThread"),
+    Route(
+        "DELETE",
+        "/threads/{thread_id}",
+        delete_thread,
+        operation_id="deleteThread",
+        tag="Threads",
+        summary="Delete thread",
+        description="Moves the thread with its messages to the trash.",
+        response=DeletedThread,
+        errors=(InvalidId, NotFound, FileBroken),
+    ),
+]

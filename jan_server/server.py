@@ -1,0 +1,104 @@
+"""Hypercorn: bind, announce, serve, drain.
+
+The app never imports this. The socket is bound here, before anything else is opened, so that a
+port in use is one clear line; a listening socket also queues the first requests while the app
+starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from typing import cast
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from hypercorn.typing import Framework
+from starlette.applications import Starlette
+
+from jan_server.app import create_app
+from jan_server.errors import SettingsInvalid
+from jan_server.services import Services
+from jan_server.settings import Settings
+
+DRAIN_SECONDS = 10
+BACKLOG = 1024
+# A client that thinks for a minute between two requests keeps its connection.
+KEEP_ALIVE_SECONDS = 75
+INTERRUPTED = 130
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises SettingsInvalid when the address cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsInvalid(
+            f"Cannot listen on {host} port {port}: {error.strerror or error}. "
+            "Choose another with --port, or stop the program that uses it."
+        ) from error
+
+
+def address(sock: socket.socket) -> str:
+    """Where to reach the API of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(settings: Settings, *, folder_reason: str) -> None:
+    """Serve until Ctrl-C or SIGTERM; a second one stops at once. Blocks.
+
+    Prints one line each for address, data folder and model.
+    """
+    with bind(settings.host, settings.port) as sock:
+        app = create_app(settings)
+        services: Services = app.state.services
+        print(f"address: {address(sock)} (Ctrl-C stops)", flush=True)
+        print(f"data folder: {settings.data_folder} ({folder_reason})", flush=True)
+        print(f"model: {services.describe_model()}", flush=True)
+        asyncio.run(_serve(app, sock))
+
+
+async def _serve(app: Starlette, sock: socket.socket) -> None:
+    stop = asyncio.Event()
+    _on_signals(stop)
+
+    async def drained() -> None:
+        # Hypercorn waits for open streams, on newer Pythons for ever: ours end before it is asked.
+        await stop.wait()
+        await app.state.services.close()
+
+    await serve(cast(Framework, app), _config(sock), shutdown_trigger=drained)
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    def handle() -> None:
+        if stop.is_set():
+            # Engine processes end by themselves when their pipe closes.
+            os._exit(INTERRUPTED)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(name, handle)
+        except NotImplementedError:  # Windows
+            signal.signal(name, lambda *_: loop.call_soon_threadsafe(handle))
+
+
+def _config(sock: socket.socket) -> Config:
+    config = Config()
+    # Hypercorn closes the descriptor that it is given.
+    config.bind = [f"fd://{os.dup(sock.fileno())}"]
+    config.backlog = BACKLOG
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.include_server_header = False
+    config.accesslog = None
+    # Its line about the address would be a second one.
+    config.errorlog = logging.getLogger("hypercorn")
+    config.errorlog.setLevel(logging.WARNING)
+    return config

@@ -1,0 +1,68 @@
+"""Everything a route may use, opened in order and closed in the opposite one. No HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from jan_server.completions import Completions
+from jan_server.downloads import Downloads
+from jan_server.engines.pool import Pool
+from jan_server.engines.process import EngineProcess
+from jan_server.errors import JanError
+from jan_server.models import Models
+from jan_server.settings import Settings
+from jan_server.store import Store
+
+log = logging.getLogger(__name__)
+
+FOLLOW_SECONDS = 0.5
+
+
+class Services:
+    """Opening touches the disk and starts nothing; `close` ends what was started since.
+
+    Raises SettingsInvalid when the data folder cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.data_folder, fsync=settings.fsync).open()
+        self.downloads = Downloads(self.store.work_folder("downloads"))
+        self.pool = Pool(EngineProcess.start, load_patience=settings.load_patience)
+        self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
+        self.completions = Completions(self.models, self.pool)
+        self._following: dict[str, asyncio.Task[None]] = {}
+
+    def describe_model(self) -> str:
+        """For the start line: the default model and what would compute it."""
+        id = self.models.default_id()
+        try:
+            spec = self.models.spec(self.models.ready(id))
+            return f"{id}, {spec.engine}"
+        except JanError as error:
+            return f"{id} cannot answer yet: {error.message}"
+
+    def thread_changed(self, id: str) -> None:
+        """Have `thread.json` follow the messages, once for all that come within half a second."""
+        if id not in self._following:
+            self._following[id] = asyncio.create_task(self._follow(id))
+
+    async def _follow(self, id: str) -> None:
+        with suppress(asyncio.CancelledError):  # `close` does not wait out the delay.
+            await asyncio.sleep(FOLLOW_SECONDS)
+        del self._following[id]
+        try:
+            await asyncio.to_thread(self.store.messages(id).touch)
+        except JanError as error:
+            log.warning("thread.json of %s does not show its last message: %s", id, error)
+
+    async def close(self) -> None:
+        """Answers that still run end with ShuttingDown."""
+        await self.pool.close()
+        await asyncio.to_thread(self.downloads.close)
+        following = list(self._following.values())
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following)
