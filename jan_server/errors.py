@@ -68,10 +68,14 @@ class Forbidden(JanError):
 
 
 class HostNotAllowed(Forbidden):
+    """The `Host` is a name that a web page could have pointed at this machine."""
+
     code = "host_not_allowed"
 
 
 class OriginNotAllowed(Forbidden):
+    """A page of another site wants to change something."""
+
     code = "origin_not_allowed"
 
 

@@ -82,7 +82,11 @@ class _Schemas:
         self._of = dict(zip([*types, *queries], schemas, strict=True))
         names = {self._name(query) for query in queries}
         self._queries = {name: components[name] for name in names}
-        self.components = {k: v for k, v in sorted(components.items()) if k not in names}
+        self.components = {
+            name: _tidied(schema)
+            for name, schema in sorted(components.items())
+            if name not in names
+        }
 
     def of(self, type: Any) -> Json:
         return self._of[type]
@@ -98,6 +102,13 @@ class _Schemas:
         return ref.rpartition("/")[2]
 
 
+def _tidied(schema: Json) -> Json:
+    """Python keeps the indentation of docstrings before 3.13."""
+    if "description" in schema:
+        return {**schema, "description": inspect.cleandoc(schema["description"])}
+    return schema
+
+
 def _types(route: Route[Any]) -> Iterator[Any]:
     return (type for type in (route.request, route.response, route.event) if type is not None)
 
@@ -107,7 +118,7 @@ def _operation(route: Route[Any], schemas: _Schemas) -> Json:
         "operationId": route.operation_id,
         "tags": [route.tag],
         "summary": route.summary,
-        "description": route.description,
+        **({"description": route.description} if route.description else {}),
         "parameters": [*_path_parameters(route), *_query_parameters(route, schemas)],
         "responses": {"200": _success(route, schemas), **_failures(route, schemas)},
     }
@@ -179,25 +190,22 @@ def _own_errors(route: Route[Any]) -> Iterator[type[JanError]]:
 def _failure(
     status: int, errors: Sequence[type[JanError]], route: Route[Any], schemas: _Schemas
 ) -> Json:
-    lines = {f"`{code}`{_meaning(error)}" for error in errors for code in _codes(error, route)}
+    lines = sorted({line for error in errors for line in _lines(error, route)})
     retry = {"headers": {"Retry-After": _RETRY_AFTER}} if status in {429, 503} else {}
     return {
-        "description": "\n".join(sorted(lines)),
+        "description": "\n".join(lines),
         **retry,
         "content": _content("application/json", schemas.of(ErrorBody)),
     }
 
 
-def _codes(error: type[JanError], route: Route[Any]) -> list[str]:
-    """NotFound says of what kind; the path tells which kinds there are, else any."""
-    if error is not NotFound:
-        return [error.code]
-    kinds = [name.removesuffix("_id") for name in Pattern(route.path).parameters]
-    return [f"{kind}_not_found" for kind in kinds or ["<kind>"]]
-
-
-def _meaning(error: type[JanError]) -> str:
-    if error is JanError:
-        return ": The server failed; its log says where."
-    first = inspect.cleandoc(error.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-    return f": {first}" if first else ""
+def _lines(error: type[JanError], route: Route[Any]) -> Iterator[str]:
+    """The codes with their meanings. NotFound's say what kind: those in the path, else any."""
+    if error is NotFound:
+        kinds = [name.removesuffix("_id") for name in Pattern(route.path).parameters]
+        yield from (f"`{kind}_not_found`: No {kind} has this id." for kind in kinds or ["<kind>"])
+    elif error is JanError:
+        yield f"`{error.code}`: The server failed; its log says where."
+    else:
+        meaning = inspect.cleandoc(error.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+        yield f"`{error.code}`: {meaning}".removesuffix(": ")
