@@ -186,12 +186,12 @@ def test_other_encodings_are_a_400_with_the_place() -> None:
         b'{"a":' * 101 + b"1" + b"}" * 101,
         b'{"a":' + b"[" * 1_000_000,
         b'{"a":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}",
-        b'{"a":NaN,"b":' + b"[" * 1_000_000,
+        b'{"a":"\\ud83d","b":' + b"[" * 1_000_000,
     ],
-    ids=["lists", "objects", "unclosed", "a million", "after another mistake"],
+    ids=["lists", "objects", "unclosed", "a million", "after half a surrogate pair"],
 )
 def test_json_nested_too_deep_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidRequest, match=r"nested deeper than 100 levels|NaN is no JSON"):
+    with pytest.raises(InvalidRequest, match="nested deeper than 100 levels"):
         decode_json(body, Chat)
 
 
