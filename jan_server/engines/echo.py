@@ -29,6 +29,7 @@ from jan_server.engines.base import (
     Progress,
     Started,
 )
+from jan_server.engines.text import first_stop
 from jan_server.errors import ContextLengthExceeded
 
 DEFAULT_CONTEXT = 2048
@@ -71,8 +72,7 @@ class EchoModel:
 
 
 def _before_any(stop: tuple[str, ...], text: str) -> str:
-    places = [text.find(string) for string in stop]
-    return text[: min((place for place in places if place >= 0), default=len(text))]
+    return text[: first_stop(text, stop)]
 
 
 def _misbehave(word: str, prompt: str) -> None:

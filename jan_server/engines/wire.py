@@ -84,6 +84,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
     error: str
     message: str
+    code: str
     param: str | None = None
     retry_after: int | None = None
     id: int | None = None
@@ -151,6 +152,7 @@ def failed(error: JanError, *, id: int | None = None) -> Failed:
     return Failed(
         error=type(error).__name__,
         message=error.message,
+        code=error.code,
         param=error.param,
         retry_after=error.retry_after,
         id=id,
@@ -165,4 +167,5 @@ def raised(failure: Failed) -> JanError:
     # Not through the class's own __init__: those build the message from facts that stayed behind.
     error = kind.__new__(kind)
     JanError.__init__(error, failure.message, param=failure.param, retry_after=failure.retry_after)
+    error.code = failure.code
     return error
