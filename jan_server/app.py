@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from jan_server.routes import ROUTES
 from jan_server.services import Services
@@ -16,27 +15,26 @@ from jan_server.web.stack import stack
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The only way to make a server. Opens the data folder: raises SettingsInvalid."""
+    """The only way to make a server; `app.state.services` is what it has open.
+
+    Raises SettingsInvalid when the data folder cannot be used.
+    """
     services = Services(settings)
-    router = Router(ROUTES, services, prefix="/v1", body_limit=settings.max_body)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await services.close()
 
-    app = Starlette(
-        routes=[
-            Mount(
-                "/",
-                stack(
-                    router,
-                    allowed_hosts=settings.allowed_host,
-                    allowed_origins=settings.allowed_origin,
-                ),
-            )
-        ],
-        lifespan=lifespan,
-    )
+    app = Starlette(lifespan=lifespan)
     app.state.services = services
+    # Our routes look at the raw path, and Starlette's at the decoded one: theirs is an empty table.
+    app.router.redirect_slashes = False
+    app.router.default = stack(
+        Router(
+            ROUTES, services, prefix="/v1", body_limit=settings.max_body, closing=services.closing
+        ),
+        allowed_hosts=settings.allowed_host,
+        allowed_origins=settings.allowed_origin,
+    )
     return app

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal
-from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET
@@ -208,8 +207,3 @@ def _filled(
         if key not in filled:
             filled[key] = item() if callable(item) else item
     return filled
-
-
-def stale_headers(stale: str) -> dict[str, str]:
-    """For a file that is broken now, while its last good version is shown: where it is broken."""
-    return {"x-jan-stale": quote(stale, safe=" /:,;.'\"()[]{}_-+@")} if stale else {}

@@ -33,6 +33,7 @@ class Services:
         self.pool = Pool(EngineProcess.start, load_patience=settings.load_patience)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
         self.completions = Completions(self.models, self.pool)
+        self.closing = asyncio.Event()
         self._following: dict[str, asyncio.Task[None]] = {}
 
     def describe_model(self) -> str:
@@ -59,7 +60,8 @@ class Services:
             log.warning("thread.json of %s does not show its last message: %s", id, error)
 
     async def close(self) -> None:
-        """Answers that still run end with ShuttingDown."""
+        """Streams and answers that still run end with ShuttingDown."""
+        self.closing.set()
         await self.pool.close()
         await asyncio.to_thread(self.downloads.close)
         following = list(self._following.values())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from jan_server.routes import assistants, chat, health, messages, models, threads
+from jan_server.routes import assistants, chat, documents, health, messages, models, threads
 from jan_server.services import Services
 from jan_server.web.routing import Route
 
-ROUTES: list[Route[Services]] = [
+API: list[Route[Services]] = [
     *models.ROUTES,
     *chat.ROUTES,
     *threads.ROUTES,
@@ -14,3 +14,4 @@ ROUTES: list[Route[Services]] = [
     *assistants.ROUTES,
     *health.ROUTES,
 ]
+ROUTES = [*API, *documents.routes(API)]

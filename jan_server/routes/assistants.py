@@ -16,7 +16,7 @@ from jan_server.store.document import Document
 from jan_server.types.assistant import Assistant, AssistantList
 from jan_server.types.page import PageQuery
 from jan_server.web.requests import read_query
-from jan_server.web.responses import json_response
+from jan_server.web.responses import json_response, stale_headers
 from jan_server.web.routing import Route
 
 
@@ -31,7 +31,7 @@ async def list_assistants(services: Services, request: Request) -> Response:
 async def get_assistant(services: Services, request: Request) -> Response:
     id = request.path_params["assistant_id"]
     document = await asyncio.to_thread(services.store.assistants.get, id)
-    return json_response(_shown(document), headers=representations.stale_headers(document.stale))
+    return json_response(_shown(document), headers=stale_headers(document.stale))
 
 
 def _shown(document: Document) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Health(Struct, kw_only=True):
     models: list[str] = []
 
 
-async def health(services: Services, request: Request) -> Response:
+async def health(services: Services, _request: Request) -> Response:
     return json_response(Health(models=sorted(services.pool.running())))
 
 

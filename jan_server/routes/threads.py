@@ -25,7 +25,7 @@ from jan_server.store.document import Document
 from jan_server.types.page import PageQuery
 from jan_server.types.thread import CreateThread, DeletedThread, ModifyThread, Thread, ThreadList
 from jan_server.web.requests import read_json, read_query
-from jan_server.web.responses import json_response
+from jan_server.web.responses import json_response, stale_headers
 from jan_server.web.routing import Route
 
 # What the server says about a thread, whoever sends it.
@@ -49,7 +49,7 @@ async def create_thread(services: Services, request: Request) -> Response:
 async def get_thread(services: Services, request: Request) -> Response:
     thread = await asyncio.to_thread(services.store.threads.get, request.path_params["thread_id"])
     shown = await asyncio.to_thread(_shown, services.store, thread)
-    return json_response(shown, headers=representations.stale_headers(thread.stale))
+    return json_response(shown, headers=stale_headers(thread.stale))
 
 
 async def modify_thread(services: Services, request: Request) -> Response:

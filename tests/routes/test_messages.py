@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from starlette.testclient import TestClient
+from ulid import ULID
+
+from jan_server.app import create_app
+from tests.conftest import BASE_URL, tree
+
+
+@pytest.fixture
+def thread(write):
+    write("threads/a/thread.json", {"title": "x", "updated": 1, "metadata": {"lastMessage": "old"}})
+    return "/v1/threads/a/messages"
+
+
+@pytest.fixture
+def file(data_folder):
+    return data_folder / "threads" / "a" / "messages.jsonl"
+
+
+def texts(answer):
+    return [message["content"][0]["text"]["value"] for message in answer.json()["data"]]
+
+
+def test_a_message_becomes_one_line_in_jans_shape(client, thread, file):
+    message = client.post(thread, json={"role": "user", "content": "Hi"}).json()
+
+    [line] = file.read_bytes().splitlines(keepends=True)
+    stored = json.loads(line)
+    assert line.endswith(b"}\n")
+    assert list(stored) == [
+        "id",
+        "thread_id",
+        "status",
+        "created",
+        "updated",
+        "object",
+        "role",
+        "content",
+    ]
+    assert ULID.from_str(stored["id"])
+    assert stored["created"] == stored["updated"] > 1e12
+    assert message == {
+        **stored,
+        "created_at": stored["created"] // 1000,
+        "assistant_id": None,
+        "run_id": None,
+        "file_ids": [],
+        "metadata": {},
+    }
+
+
+def test_messages_come_in_file_order_and_one_can_be_read(client, thread):
+    ids = [
+        client.post(thread, json={"role": "user", "content": str(n)}).json()["id"] for n in range(5)
+    ]
+    assert ids == sorted(ids)
+    assert texts(client.get(thread)) == ["0", "1", "2", "3", "4"]
+    assert client.get(f"{thread}/{ids[2]}").json()["content"][0]["text"]["value"] == "2"
+
+
+def test_what_a_client_chooses_is_kept(client, thread, file):
+    sent = {
+        "id": "01HM5ZK3Q2V8W7T6R5N4M3K2J1",
+        "role": "assistant",
+        "content": [{"type": "text", "text": {"value": "done", "annotations": []}}],
+        "status": "stopped",
+        "type": "Thread",
+        "metadata": {"token_speed": 9.5},
+        "assistant_id": "jan",
+        "attachments": [{"file_id": "f"}],
+    }
+    client.post(thread, json=sent)
+    stored = json.loads(file.read_text())
+    assert {key: stored[key] for key in sent} == sent
+
+
+def test_an_image_part_is_kept_as_it_is(client, thread, file):
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    client.post(thread, json={"role": "user", "content": [part]})
+    assert json.loads(file.read_text())["content"] == [part]
+
+
+def test_an_id_that_is_taken_is_refused(client, thread, file):
+    body = {"id": "m1", "role": "user", "content": "x"}
+    assert client.post(thread, json=body).status_code == 200
+    again = client.post(thread, json=body)
+    assert again.status_code == 400
+    assert len(file.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"role":"user"', None),
+        (b"", None),
+        (b"[]", "$"),
+        (b'{"role":"user","content":7}', "$.content"),
+        (b'{"role":"user","content":[]}', "$.content"),
+        (b'{"role":"user","content":[{"type":"text"}]}', "$.content[0].text"),
+        (b'{"role":"user","content":[{"text":"x"}]}', "$.content[0].type"),
+        (b'{"content":"x"}', "$.role"),
+        (b'{"role":"user"}', "$.content"),
+        (b'{"role":"robot","content":"x"}', "$.role"),
+        (b'{"role":"user","content":"x","id":"../evil"}', "id"),
+    ],
+)
+def test_a_wrong_message_is_a_400_with_its_place(client, thread, data_folder, body, param):
+    before = tree(data_folder)
+    answer = client.post(thread, content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] in (param, f"$.{param}")
+    assert tree(data_folder) == before
+
+
+def test_posting_to_an_unknown_thread_creates_nothing(client, data_folder):
+    before = tree(data_folder)
+    answer = client.post("/v1/threads/nope/messages", json={"role": "user", "content": "x"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "thread_not_found")
+    assert client.get("/v1/threads/nope/messages").status_code == 404
+    assert not (data_folder / "threads" / "nope").exists()
+    assert tree(data_folder) == before
+
+
+def test_an_unknown_message_is_a_404(client, thread):
+    answer = client.get(f"{thread}/nope")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "message_not_found")
+
+
+def test_a_line_by_hand_may_be_minimal(client, thread, file):
+    file.write_text('{"role":"user","content":"by hand"}')
+    client.post(thread, json={"role": "user", "content": "by the API"})
+
+    assert texts(client.get(thread)) == ["by hand", "by the API"]
+    assert file.read_text().startswith('{"role":"user","content":"by hand"}\n{')
+    first = client.get(thread).json()["data"][0]
+    assert first["id"].startswith("line-")
+    assert client.get(f"{thread}/{first['id']}").json() == first
+
+
+def test_a_bad_line_hides_only_itself(client, thread, file):
+    lines = '{"role":"user","content":"1"}\n{oops\n\n{"role":"user","content":"2"}\n'
+    file.write_text(lines)
+    assert texts(client.get(thread)) == ["1", "2"]
+    client.post(thread, json={"role": "user", "content": "3"})
+    assert file.read_text().startswith(lines)
+
+
+def test_messages_may_be_appended_to_a_thread_whose_json_is_broken(client, write, thread):
+    broken = write("threads/a/thread.json", "{oops")
+    assert client.post(thread, json={"role": "user", "content": "x"}).status_code == 200
+    assert texts(client.get(thread)) == ["x"]
+    assert broken.read_text() == "{oops"
+
+
+def test_a_folder_with_messages_and_no_thread_json_is_a_thread(client, write):
+    write("threads/b/messages.jsonl", '{"role":"user","content":"x"}\n')
+    assert client.get("/v1/threads/b").json()["id"] == "b"
+    assert texts(client.get("/v1/threads/b/messages")) == ["x"]
+
+
+def test_the_thread_follows_its_messages(settings, write, thread, data_folder):
+    with TestClient(create_app(settings), base_url=BASE_URL) as client:
+        for text in ("one", "two"):
+            client.post(thread, json={"role": "user", "content": text})
+    followed = json.loads((data_folder / "threads/a/thread.json").read_text())
+    assert followed["metadata"] == {"lastMessage": "two"}
+    assert followed["updated"] > 1
+
+
+def test_following_a_thread_that_is_gone_is_no_error(settings, write, thread):
+    with TestClient(create_app(settings), base_url=BASE_URL) as client:
+        client.post(thread, json={"role": "user", "content": "x"})
+        assert client.delete("/v1/threads/a").status_code == 200
+
+
+def test_openais_client_reads_the_newest_first(client, thread):
+    for number in range(25):
+        client.post(thread, json={"role": "user", "content": str(number)})
+    asked = client.get(thread, headers={"OpenAI-Beta": "assistants=v2"})
+    assert texts(asked) == [str(n) for n in range(24, 4, -1)]
+    after = asked.json()["last_id"]
+    rest = client.get(thread, params={"after": after}, headers={"OpenAI-Beta": "assistants=v2"})
+    assert texts(rest) == ["4", "3", "2", "1", "0"]
+    assert rest.json()["has_more"] is False
+
+
+def test_messages_of_todays_jan_are_in_seconds_without_empty_attachments(client, write):
+    write("threads/c/thread.json", "{}")
+    write(
+        "threads/c/messages.jsonl",
+        {
+            "attachments": [],
+            "completed_at": 1757840131000,
+            "content": [{"type": "text", "text": {"value": "x"}}],
+            "created_at": 1757840130456,
+            "id": "01K52E3J7Y5ZC8X7W6V5T4S3R2",
+            "role": "user",
+        },
+    )
+    [message] = client.get("/v1/threads/c/messages").json()["data"]
+    assert (message["created_at"], message["completed_at"]) == (1757840130, 1757840131)
+    assert "attachments" not in message

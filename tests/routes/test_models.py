@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.tiny_gguf import write_tiny_gguf
+
+
+@pytest.fixture
+def tiny(write, data_folder):
+    write(
+        "models/tiny/model.json",
+        {"name": "Tiny", "settings": {"ctx_len": "128"}, "metadata": {"author": "Me"}, "x": 1},
+    )
+    write_tiny_gguf(data_folder / "models" / "tiny" / "tiny.gguf")
+    return "tiny"
+
+
+def by_id(answer):
+    return {model["id"]: model for model in answer.json()["data"]}
+
+
+def test_a_model_is_its_manifest_with_openais_fields(client, tiny, data_folder):
+    created = int((data_folder / "models/tiny/model.json").stat().st_mtime)
+    expected = {
+        "name": "Tiny",
+        "settings": {"ctx_len": "128"},
+        "metadata": {"author": "Me"},
+        "x": 1,
+        "id": "tiny",
+        "state": "downloaded",
+        "object": "model",
+        "created": created,
+        "owned_by": "Me",
+        "source_url": "",
+        "parameters": {},
+    }
+    assert client.get("/v1/models/tiny").json() == expected
+    assert client.get("/v1/models").json() == {
+        "object": "list",
+        "data": [expected],
+        "first_id": "tiny",
+        "last_id": "tiny",
+        "has_more": False,
+    }
+
+
+def test_only_models_that_can_answer_are_listed_unless_all_are_asked_for(client, tiny):
+    assert set(by_id(client.get("/v1/models"))) == {"tiny"}
+    everything = by_id(client.get("/v1/models", params={"state": "all"}))
+    assert set(everything) == {
+        "tiny",
+        "smollm2-135m-instruct",
+        "tinyllama-1.1b",
+        "mistral-ins-7b-q4",
+    }
+    assert everything["tinyllama-1.1b"]["state"] == "not_downloaded"
+    assert client.get("/v1/models", params={"state": "some"}).status_code == 400
+
+
+def test_a_model_of_the_catalogue_is_known_before_it_is_here(client):
+    model = client.get("/v1/models/mistral-ins-7b-q4").json()
+    assert (model["state"], model["object"]) == ("not_downloaded", "model")
+    assert model["source_url"].startswith("https://huggingface.co/")
+
+
+def test_an_unknown_model_is_a_404_that_says_what_is_here(client, tiny):
+    answer = client.get("/v1/models/nope")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    assert "Here are: tiny." in answer.json()["message"]
+
+
+def test_a_weights_file_without_a_manifest_is_a_model(client, data_folder):
+    folder = data_folder / "models" / "dropped"
+    folder.mkdir()
+    write_tiny_gguf(folder / "x.gguf")
+    assert client.get("/v1/models/dropped").json()["state"] == "downloaded"
+
+
+@pytest.mark.parametrize("spelled", ["org/tiny", "org%2Ftiny"])
+def test_an_id_may_hold_slashes(client, write, data_folder, spelled):
+    write("models/org/tiny/model.json", "{}")
+    write_tiny_gguf(data_folder / "models/org/tiny/tiny.gguf")
+    assert client.get(f"/v1/models/{spelled}").json()["id"] == "org/tiny"
+
+
+def test_a_broken_manifest_hides_only_its_model(client, tiny, write):
+    write("models/broken/model.json", "{")
+    assert set(by_id(client.get("/v1/models"))) == {"tiny"}
+    assert client.get("/v1/models/broken").status_code == 500
+
+
+def test_deleting_moves_everything_to_the_trash(client, tiny, data_folder):
+    answer = client.delete("/v1/models/tiny").json()
+    assert answer == {
+        "id": "tiny",
+        "object": "model",
+        "deleted": True,
+        "weights": "trash",
+        "manifest": "trash",
+    }
+    [trashed] = (data_folder / ".jan_server/trash").glob("*/models/tiny")
+    assert sorted(path.name for path in trashed.iterdir()) == ["model.json", "tiny.gguf"]
+    assert client.get("/v1/models/tiny").status_code == 404
+
+
+def test_a_model_of_the_catalogue_keeps_its_manifest(client, write, data_folder):
+    write("models/tinyllama-1.1b/model.json", {"name": "Mine"})
+    write("models/tinyllama-1.1b/notes.txt", "my notes")
+    write("models/tinyllama-1.1b/x.gguf", "weights")
+    answer = client.delete("/v1/models/tinyllama-1.1b").json()
+    assert (answer["weights"], answer["manifest"]) == ("trash", "kept")
+    left = sorted(path.name for path in (data_folder / "models/tinyllama-1.1b").iterdir())
+    assert left == ["model.json", "notes.txt"]
+    model = client.get("/v1/models/tinyllama-1.1b").json()
+    assert (model["name"], model["state"]) == ("Mine", "not_downloaded")
+
+
+def test_now_frees_the_space_at_once(client, tiny, data_folder):
+    assert client.delete("/v1/models/tiny", params={"now": "true"}).json()["weights"] == "freed"
+    assert list((data_folder / ".jan_server/trash").rglob("*.gguf")) == []
+
+
+def test_weights_outside_the_folder_are_not_touched(client, write, tmp_path):
+    weights = tmp_path / "elsewhere.gguf"
+    write_tiny_gguf(weights)
+    write("models/far/model.json", {"settings": {"llama_model_path": str(weights)}})
+    assert client.get("/v1/models/far").json()["state"] == "downloaded"
+    assert client.delete("/v1/models/far").json()["weights"] == "kept"
+    assert weights.exists()
+
+
+def test_deleting_what_is_not_here_is_a_404(client, write):
+    codes = [
+        client.delete(f"/v1/models/{id}").json()["error"]["code"]
+        for id in ("nope", "tinyllama-1.1b")
+    ]
+    assert codes == ["model_not_found", "model_not_downloaded"]
+
+
+def test_a_model_by_an_engine_nobody_knows_is_listed_as_not_here(client, write):
+    write("models/odd/model.json", {"engine": "steam"})
+    assert client.get("/v1/models/odd").json()["state"] == "not_downloaded"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_download_of_what_is_here_starts_nothing(client, tiny, method):
+    answer = client.request(method, "/v1/models/download/tiny")
+    assert answer.json() == {"message": "tiny is here or on its way already"}
+
+
+def test_a_download_is_started_once_and_its_failure_is_logged(client, write, caplog):
+    write("models/m/model.json", {"sources": [{"url": "ftp://nowhere/x.gguf"}]})
+    answer = client.get("/v1/models/download/m")
+    assert answer.json() == {"message": "Starting download m"}
+    client.app.state.services.downloads.wait("m")
+    assert "is no address that models come from" in caplog.text
+    assert client.get("/v1/models/m").json()["state"] == "not_downloaded"
+
+
+def test_head_of_a_download_starts_nothing(client):
+    assert client.head("/v1/models/download/tinyllama-1.1b").status_code == 204
+
+
+def test_a_manifest_with_strings_for_numbers_is_understood(client, write, data_folder):
+    path = data_folder / "models/tiny/model.json"
+    write("models/tiny/model.json", {"settings": {"ctx_len": "64", "ngl": "0"}})
+    assert json.loads(path.read_text())["settings"]["ctx_len"] == "64"
+    models = client.app.state.services.models
+    write_tiny_gguf(data_folder / "models/tiny/tiny.gguf")
+    assert models.spec(models.ready("tiny")).ctx_len == 64
