@@ -34,6 +34,7 @@ def create_app(settings: Settings) -> Starlette:
         Router(
             ROUTES, services, prefix="/v1", body_limit=settings.max_body, closing=services.closing
         ),
+        api_key=settings.api_key,
         allowed_hosts=settings.allowed_host,
         allowed_origins=settings.allowed_origin,
     )

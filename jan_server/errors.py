@@ -61,6 +61,19 @@ class ContextLengthExceeded(InvalidRequest):
         )
 
 
+class Unauthorized(JanError):
+    """The server demands a key, and the request has none or another one."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server demands its API key: send it as 'Authorization: Bearer KEY' or 'X-Api-Key'."
+        )
+
+
 class Forbidden(JanError):
     status = 403
     type = "permission_error"

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jan_server.errors import JanError, MethodNotAllowed
+from jan_server.errors import JanError, MethodNotAllowed, Unauthorized
 from jan_server.web.requests import RestOfBody
 from jan_server.web.responses import json_response, without_body
 
@@ -61,6 +61,8 @@ def _error_headers(error: JanError) -> dict[str, str]:
         headers["retry-after"] = str(error.retry_after or 1)
     else:
         headers["x-should-retry"] = "false"
+    if isinstance(error, Unauthorized):
+        headers["www-authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = ", ".join(error.allowed)
     return headers

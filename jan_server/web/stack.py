@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from jan_server.web.api_key import ApiKey
 from jan_server.web.cors import Cors, Origins
 from jan_server.web.errors import Errors
 from jan_server.web.routing import Router
@@ -20,10 +21,12 @@ from jan_server.web.security import Guard, Hosts
 def stack(
     router: Router[Any],
     *,
+    api_key: str | None = None,
     allowed_hosts: Iterable[str] = (),
     allowed_origins: Iterable[str] = (),
 ) -> ASGIApp:
     """The whole application for HTTP; the lifespan belongs to whoever puts it into an app."""
     origins = Origins(allowed_origins)
-    guard = Guard(router, hosts=Hosts(allowed_hosts), origins=origins, changes=router.changes)
+    keyed: ASGIApp = ApiKey(router, api_key) if api_key else router
+    guard = Guard(keyed, hosts=Hosts(allowed_hosts), origins=origins, changes=router.changes)
     return Cors(Errors(guard), origins)
