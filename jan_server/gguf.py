@@ -130,12 +130,14 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a GGUF file says of itself; every tensor lies within the file.
 
     In `metadata` an array of strings is a list of bytes, as they are (49k tokens need no decoding
-    to be counted), an array of numbers a tuple. `name` is the file's, for messages.
+    to be counted), an array of numbers a tuple; `array_types` has the value type of its items, as
+    in `NUMBERS`. `name` is the file's, for messages.
     """
 
     name: str
     version: int
     metadata: dict[str, Value]
+    array_types: dict[str, int]
     tensors: dict[str, Tensor]
     alignment: int
     data_offset: int
@@ -201,6 +203,7 @@ class _Cursor:
         self.size = size
         self.position = 0
         self.items_left = MAX_ITEMS
+        self.array_types: dict[str, int] = {}
 
     def require(self, count: int) -> None:
         """See to it that `count` bytes from here are in the buffer."""
@@ -283,6 +286,7 @@ def _parse(cursor: _Cursor, name: str) -> Header:
         name=name,
         version=version,
         metadata=metadata,
+        array_types=cursor.array_types,
         tensors=tensors,
         alignment=alignment,
         data_offset=data_offset,
@@ -356,6 +360,7 @@ def _read_array(cursor: _Cursor, key: str) -> Value:
     cursor.items_left -= count
     if cursor.items_left < 0:
         raise _Broken(f"damaged: its arrays have more than {MAX_ITEMS:,} items together")
+    cursor.array_types[key] = kind
     if kind == STRING:
         return cursor.strings(count)
     values: tuple[int | float, ...] = struct.unpack(

@@ -109,6 +109,7 @@ def test_every_value_type_is_read(version: int) -> None:
             "numbers": (1, -1),
             "nothing": [],
         },
+        array_types={"words": 8, "numbers": 5, "nothing": 8},
         tensors={"x": Tensor(name="x", shape=(64, 2), type=2, offset=0, size=72)},
         alignment=32,
         data_offset=448,

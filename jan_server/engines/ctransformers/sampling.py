@@ -1,0 +1,224 @@
+"""Logits -> the next token, in NumPy; pure but for the draw's own generator.
+
+The order is llama.cpp's: penalties, top-k, top-p, min-p, temperature, draw. The library's own
+sampler is not used: it takes 1.1 ms a token with 49k tokens, a tenth of the token itself, and seeds
+its generator anew for every token.
+
+Sorting 49k numbers (3 ms) is what has to be avoided. Top-k, top-p and min-p all keep the first so
+many of the tokens in falling order, so only those that can be among them are sorted:
+
+- the k-th largest of the maxima of 256 blocks is a lower bound of the k-th largest logit;
+- for top-p, first the 64 likeliest are tried; where they weigh too little, tokens are counted into
+  steps of an eighth of a logit, and those above the step in which p is reached are taken.
+
+Both are exact; a test compares with a full sort. Of equal logits the lower id comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from jan_server.errors import ModelCannotRun
+
+Logits = NDArray[np.float32]
+Ids = NDArray[np.intp]
+Numbers = NDArray[np.float32] | NDArray[np.float64]
+
+BLOCKS = 256
+# So many of the likeliest hold the nucleus of a model that knows what it says.
+LIKELY_NUCLEUS = 64
+STEPS, STEPS_PER_LOGIT = 256, 8
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """The values of a `GenerationRequest` that choose tokens; `base.py` says what each means."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+
+
+class Sampler:
+    """One answer's choices: its generator, and how often it has chosen each token."""
+
+    def __init__(self, values: Sampling) -> None:
+        self._values = values
+        self._random = np.random.default_rng(
+            values.seed if values.seed is None else _unsigned(values.seed)
+        )
+        self._chosen = Counts()
+
+    def choose(self, logits: Logits, history: Sequence[int]) -> int:
+        """The next token. `history` is everything evaluated, prompt and answer; not changed.
+
+        Raises ModelCannotRun when the logits are no numbers.
+        """
+        values = self._values
+        logits = penalise(logits, history, values, self._chosen)
+        if values.temperature <= 0:
+            token = greediest(logits)
+        else:
+            ids, ordered = keep(logits, values)
+            token = int(ids[draw(ordered, values.temperature, self._random.random())])
+        if values.presence_penalty or values.frequency_penalty:
+            self._chosen.add(token)
+        return token
+
+
+def _unsigned(seed: int | None) -> int | None:
+    """OpenAI's seeds are signed 64-bit numbers, NumPy's are not negative."""
+    return seed if seed is None else seed & 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Counts:
+    """How often each token was chosen, as two arrays that grow: counting anew would be slow."""
+
+    def __init__(self) -> None:
+        self._place: dict[int, int] = {}
+        self._ids = np.zeros(64, np.intp)
+        self._counts = np.zeros(64, np.float32)
+
+    def add(self, token: int) -> None:
+        place = self._place.setdefault(token, len(self._place))
+        if place == len(self._ids):
+            self._ids = np.concatenate([self._ids, np.zeros_like(self._ids)])
+            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
+        self._ids[place] = token
+        self._counts[place] += 1
+
+    def arrays(self) -> tuple[Ids, NDArray[np.float32]]:
+        """Distinct tokens, and how often each was chosen (at least once)."""
+        size = len(self._place)
+        return self._ids[:size], self._counts[:size]
+
+
+def penalise(logits: Logits, history: Sequence[int], values: Sampling, chosen: Counts) -> Logits:
+    """The logits with all penalties; the same array where there is none, else a copy.
+
+    `repeat_penalty` as llama.cpp's, over the last `repeat_last_n` of the history (-1: all of it);
+    presence and frequency as OpenAI's, over the answer.
+    """
+    ids, counts = chosen.arrays()
+    recent = _recent(history, values) if values.repeat_penalty != 1 else []
+    if not recent and not len(ids):
+        return logits
+    logits = logits.copy()
+    if recent:
+        places = np.array(recent)
+        found = logits[places]
+        penalty = np.float32(values.repeat_penalty)
+        logits[places] = np.where(found > 0, found / penalty, found * penalty)
+    logits[ids] -= counts * np.float32(values.frequency_penalty)
+    logits[ids] -= np.float32(values.presence_penalty)
+    return logits
+
+
+def _recent(history: Sequence[int], values: Sampling) -> list[int]:
+    count = values.repeat_last_n
+    if count == 0:
+        return []
+    return list(set(history if count < 0 else history[-count:]))
+
+
+def greediest(logits: Logits) -> int:
+    token = int(logits.argmax())
+    _check_numbers(logits[token])
+    return token
+
+
+def _check_numbers(peak: np.float32) -> None:
+    """NaN comes out on top of both argmax and max."""
+    if not np.isfinite(peak):
+        raise ModelCannotRun("The model computes no numbers: its weights are damaged.")
+
+
+def keep(logits: Logits, values: Sampling) -> tuple[Ids, Numbers]:
+    """The tokens that may be drawn, the likeliest first, and their logits."""
+    peak = logits.max()
+    _check_numbers(peak)
+    if 0 < values.top_k < len(logits):
+        ids, total = largest(logits, values.top_k), None
+    elif values.top_p < 1:
+        weights = np.exp(logits - peak)
+        total = float(weights.sum(dtype=np.float64))
+        ids = nucleus_candidates(logits, weights, values.top_p * total)
+    elif values.min_p > 0:
+        # A little below the bound, as these are single-precision numbers.
+        bound = peak + np.float32(np.log(values.min_p)) - np.float32(0.001)
+        ids, total = in_order(logits, np.flatnonzero(logits >= bound)), None
+    else:
+        return np.arange(len(logits)), logits
+    ordered = logits[ids].astype(np.float64)
+    count = _count_kept(np.exp(ordered - float(peak)), values, total)
+    return ids[:count], ordered[:count]
+
+
+def _count_kept(weights: NDArray[np.float64], values: Sampling, total: float | None) -> int:
+    """How many of the ordered candidates top-p and min-p leave; at least one."""
+    count = len(weights)
+    if values.top_p < 1:
+        sums = weights.cumsum()
+        wanted = values.top_p * (sums[-1] if total is None else total)
+        count = min(count, int(sums.searchsorted(wanted)) + 1)
+    if values.min_p > 0:
+        count = min(count, int((weights >= values.min_p).sum()))
+    return max(count, 1)
+
+
+def largest(logits: Logits, count: int) -> Ids:
+    """The ids of the `count` largest, in falling order."""
+    if count <= BLOCKS // 2 and len(logits) >= BLOCKS * 16:
+        ids = np.flatnonzero(logits >= _bound(logits, count))
+    elif count < len(logits):
+        threshold = np.partition(logits, len(logits) - count)[len(logits) - count]
+        ids = np.flatnonzero(logits >= threshold)
+    else:
+        ids = np.arange(len(logits))
+    return in_order(logits, ids)[:count]
+
+
+def _bound(logits: Logits, count: int) -> np.float32:
+    """A lower bound of the `count`-th largest: so many blocks have a maximum as large."""
+    width = len(logits) // BLOCKS
+    maxima = logits[: width * BLOCKS].reshape(width, BLOCKS).max(axis=0)
+    maxima.partition(BLOCKS - count)
+    bound: np.float32 = maxima[BLOCKS - count]
+    return bound
+
+
+def in_order(logits: Logits, ids: Ids) -> Ids:
+    """`ids`, which rise, by falling logit; a stable sort keeps the lower id first."""
+    return ids[np.argsort(-logits[ids], kind="stable")]
+
+
+def nucleus_candidates(logits: Logits, weights: Logits, wanted: float) -> Ids:
+    """Tokens in falling order that weigh `wanted` or more together, and few others."""
+    ids = largest(logits, LIKELY_NUCLEUS)
+    if float(weights[ids].sum(dtype=np.float64)) >= wanted:
+        return ids
+    below = (logits.max() - logits) * STEPS_PER_LOGIT
+    steps = np.minimum(below, STEPS - 1).astype(np.intp)
+    reached = int(np.bincount(steps, weights).cumsum().searchsorted(wanted))
+    # One step more, as the sums are rounded.
+    return in_order(logits, np.flatnonzero(steps <= reached + 1))
+
+
+def draw(ordered: Numbers, temperature: float, chance: float) -> int:
+    """The place in `ordered` that `chance`, in [0, 1), falls on.
+
+    The largest is taken off first, so that no temperature overflows.
+    """
+    with np.errstate(over="ignore"):
+        weights = np.exp((ordered - ordered.max()) / temperature)
+    sums = weights.cumsum(dtype=np.float64)
+    return min(int(sums.searchsorted(chance * sums[-1], side="right")), len(sums) - 1)
