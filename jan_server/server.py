@@ -52,7 +52,7 @@ def address(sock: socket.socket) -> str:
 def run(settings: Settings, *, folder_reason: str) -> None:
     """Serve until Ctrl-C or SIGTERM; a second one stops at once. Blocks.
 
-    Prints one line each for address, data folder and model.
+    Prints one line each for address, data folder and model. Raises SettingsInvalid.
     """
     with bind(settings.host, settings.port) as sock:
         app = create_app(settings)
@@ -60,17 +60,22 @@ def run(settings: Settings, *, folder_reason: str) -> None:
         print(f"address: {address(sock)} (Ctrl-C stops)", flush=True)
         print(f"data folder: {settings.data_folder} ({folder_reason})", flush=True)
         print(f"model: {services.describe_model()}", flush=True)
-        asyncio.run(_serve(app, sock))
+        asyncio.run(_serve_until_signal(app, sock))
 
 
-async def _serve(app: Starlette, sock: socket.socket) -> None:
+async def _serve_until_signal(app: Starlette, sock: socket.socket) -> None:
     stop = asyncio.Event()
     _on_signals(stop)
+    await serve_until(stop, app, sock)
+
+
+async def serve_until(stop: asyncio.Event, app: Starlette, sock: socket.socket) -> None:
+    """Serve on a listening socket until `stop` is set, then let what runs end."""
 
     async def drained() -> None:
         # Hypercorn waits for open streams, on newer Pythons for ever: ours end before it is asked.
         await stop.wait()
-        await app.state.services.close()
+        await app.state.services.drain(DRAIN_SECONDS)
 
     await serve(cast(Framework, app), _config(sock), shutdown_trigger=drained)
 

@@ -59,6 +59,11 @@ class Services:
         except JanError as error:
             log.warning("thread.json of %s does not show its last message: %s", id, error)
 
+    async def drain(self, seconds: float) -> None:
+        """Refuse new chats, let running answers end, for so long at most; end open streams."""
+        await self.pool.drain(seconds)
+        self.closing.set()
+
     async def close(self) -> None:
         """Streams and answers that still run end with ShuttingDown."""
         self.closing.set()

@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -124,6 +124,7 @@ class _Waiter:
         self.wanted = wanted
         self.outcome: asyncio.Future[Turn | BaseException] = asyncio.Future()
         self.patience: asyncio.TimerHandle | None = None
+        self.left = asyncio.Event()
 
     def settle(self, outcome: Turn | BaseException) -> None:
         self.stop_timer()
@@ -226,8 +227,21 @@ class Pool:
             return
         if model.ending is None:
             because = because or EngineDied(f"The model {id!r} was unloaded.", retry_after=1)
+            model.status, model.holder, model.failure = "stopping", None, None
+            model.settle(because)
             model.ending = asyncio.create_task(self._end(model, because))
         await asyncio.shield(model.ending)
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse what is new or waits, let who has a turn end it, for so long at most; close."""
+        self._closed = True
+        for model in self._models.values():
+            model.settle(_shutting_down())
+        holders = [model.holder for model in self._models.values() if model.holder]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(holder.left.wait() for holder in holders))
+        await self.close()
 
     async def close(self) -> None:
         """End all processes; what waits or runs, and every later request, gets ShuttingDown."""
@@ -254,6 +268,7 @@ class Pool:
         finally:
             if model.holder is waiter:
                 model.holder, model.status = None, "idle"
+            waiter.left.set()
             self._act()
 
     def _act(self) -> None:
@@ -323,8 +338,6 @@ class Pool:
         )
 
     async def _end(self, model: _Model, because: JanError) -> None:
-        model.status, model.holder, model.failure = "stopping", None, None
-        model.settle(because)
         if model.loading is not None:
             model.loading.cancel()
             await asyncio.wait({model.loading})
