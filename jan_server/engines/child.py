@@ -129,6 +129,8 @@ def _read_commands(fd: int, commands: Commands) -> None:
         while data := os.read(fd, _READ_SIZE):
             for body in splitter.feed(data):
                 commands.put(wire.decode_command(body))
+    except wire.WireError:
+        traceback.print_exc()
     finally:
         os._exit(0)
 

@@ -232,10 +232,7 @@ class EngineProcess:
 
     def _kill(self) -> None:
         if self._process.returncode is None:
-            try:
-                self._process.kill()
-            except ProcessLookupError:
-                pass  # Race: it ended by itself a moment ago
+            self._process.kill()
 
 
 def _there(pipe: P | None) -> P:
