@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -159,6 +159,21 @@ class Files:
             if source.parent != target.parent:
                 self._flush_folder(source.parent)
 
+    def move_into(self, folder: Path, sources: Sequence[Path]) -> None:
+        """Move things of one folder into another on the same disk: all of them or none."""
+        moved: list[Path] = []
+        for source in sources:
+            try:
+                self._system.rename(source, folder / source.name)
+            except OSError as error:
+                self._give_back(folder, moved, because=error)
+                raise _error(source, error) from error
+            moved.append(source)
+        if moved:
+            with _uncertain(moved[0]):
+                self._flush_folder(folder)
+                self._flush_folder(moved[0].parent)
+
     def publish(self, temporary: Path, target: Path) -> None:
         """Give a finished file its name; what had that name is replaced."""
         with _translated(target):
@@ -170,6 +185,15 @@ class Files:
             self._system.replace(temporary, target)
         with _uncertain(target):
             self._flush_folder(target.parent)
+
+    def _give_back(self, folder: Path, moved: Sequence[Path], *, because: OSError) -> None:
+        try:
+            for source in moved:
+                self._system.rename(folder / source.name, source)
+        except OSError as error:
+            raise WriteUncertain(
+                f"Moving stopped half-way ({because.strerror}); what was moved lies in {folder}."
+            ) from error
 
     def _write_temporary(self, target: Path, data: bytes) -> Path:
         temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
@@ -241,7 +265,10 @@ class Files:
     def _write_all(self, fd: int, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[self._system.write(fd, bytes(rest)) :]
+            written = self._system.write(fd, bytes(rest))
+            if written == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            rest = rest[written:]
 
     def _flush(self, fd: int) -> None:
         if not self._fsync:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jan_server.errors import JanError, WriteFailed, WriteUncertain
 from jan_server.store.files import Files
 
 
@@ -28,14 +27,7 @@ class Trash:
         """
         target = self._new_deletion() / below
         self._files.make_folders(target)
-        moved: list[Path] = []
-        try:
-            for path in paths:
-                self._files.move(path, target / path.name)
-                moved.append(path)
-        except WriteFailed as error:
-            self._give_back(moved, target, because=error)
-            raise
+        self._files.move_into(target, paths)
         return target
 
     def free(self, trashed: Path) -> None:
@@ -47,16 +39,6 @@ class Trash:
         if not parts or ".." in parts:
             raise ValueError(f"{trashed} is not a deletion")
         shutil.rmtree(self._path / parts[0])
-
-    def _give_back(self, moved: Sequence[Path], target: Path, *, because: JanError) -> None:
-        """A deletion is whole or not at all."""
-        try:
-            for path in moved:
-                self._files.move(target / path.name, path)
-        except JanError as error:
-            raise WriteUncertain(
-                f"A deletion stopped half-way ({because}); the rest lies in {target}."
-            ) from error
 
     def _new_deletion(self) -> Path:
         self._files.make_folders(self._path)
