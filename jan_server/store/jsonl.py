@@ -3,7 +3,7 @@
 One line is one JSON object. What else a line may be in a file that people and other programs edit:
 
 - CRLF and a byte order mark are not part of the record; blank lines are skipped.
-- A last line without a newline counts when it is whole; when not, it is torn: not written yet.
+- A last line without a newline counts when it is whole; else it is torn: not written yet.
 - Two objects glued together (`}{`: a newline was lost) are two records, and reported.
 - Anything else is reported with its place, and hides nothing but itself.
 """
@@ -20,6 +20,7 @@ from jan_server.store import scanner
 from jan_server.store.scanner import Problem
 
 _GLUE = re.compile(rb"\}[ \t]*\{")
+GLUED = "expected a newline before this record"
 _BLANK = b" \t\r\n"
 _places = json.JSONDecoder()
 
@@ -29,7 +30,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `raw` are its bytes without line ending; `line` counts from 1, `offset` is in bytes. `value` is
     None when the bytes are not an object; a record that stands glued to the one before it has both
-    a value and a problem. Torn: the last line, without a newline, is not whole.
+    a value and a problem. Torn: broken, and the end of a file that ends without a newline.
     """
 
     line: int
@@ -62,19 +63,18 @@ def count_lines(raw: bytes) -> int:
 def _line(body: bytes, *, line: int, offset: int, is_last: bool) -> list[Record]:
     value = scanner.decode(body, line=line)
     if isinstance(value, Problem) and _GLUE.search(body):
-        pieces = _glued(body, line=line, offset=offset)
+        pieces = _glued(body, line=line, offset=offset, is_last=is_last)
         if pieces:
             return pieces
     if isinstance(value, Problem):
-        torn = is_last and value.reason == scanner.ENDS_EARLY
-        return [Record(line=line, offset=offset, raw=body, problem=value, is_torn=torn)]
+        return [Record(line=line, offset=offset, raw=body, problem=value, is_torn=is_last)]
     if not isinstance(value, dict):
         problem = Problem(line, 1, "expected an object")
         return [Record(line=line, offset=offset, raw=body, problem=problem)]
     return [Record(line=line, offset=offset, raw=body, value=value)]
 
 
-def _glued(body: bytes, *, line: int, offset: int) -> list[Record]:
+def _glued(body: bytes, *, line: int, offset: int, is_last: bool) -> list[Record]:
     """The objects that follow each other on one line, and what remains; empty when there is none.
 
     What follows an object must be another one, whole or not: else the line is simply broken.
@@ -84,37 +84,38 @@ def _glued(body: bytes, *, line: int, offset: int) -> list[Record]:
     except UnicodeDecodeError:
         return []
     found: list[Record] = []
-    position = 0
+    position = _after_blanks(text, 0)
+    offset += position
     while position < len(text):
         end = _end_of_object(text, position)
-        if end is None and not found:
+        if text[position] != "{" or (end is None and not found):
             return []
+        end = end or len(text)
         piece = text[position:end].encode()
-        found.append(_piece(piece, line=line, offset=offset, column=position + 1))
-        offset += len(piece)
-        position = len(text) if end is None else end
-        rest = text[position:]
-        if rest.strip() and not rest.lstrip(" \t").startswith("{"):
-            return []
-        if not rest.strip():
-            break
+        record = _piece(piece, line=line, offset=offset, column=position + 1, is_first=not found)
+        found.append(msgspec.structs.replace(record, is_torn=is_last and record.value is None))
+        following = _after_blanks(text, end)
+        offset += len(piece) + following - end
+        position = following
     return found
 
 
+def _piece(piece: bytes, *, line: int, offset: int, column: int, is_first: bool) -> Record:
+    value = scanner.decode(piece, line=line, column=column)
+    if isinstance(value, Problem):
+        return Record(line=line, offset=offset, raw=piece, problem=value)
+    problem = None if is_first else Problem(line, column, GLUED)
+    return Record(line=line, offset=offset, raw=piece, value=value, problem=problem)
+
+
 def _end_of_object(text: str, position: int) -> int | None:
-    while text[position] in " \t":
-        position += 1
-    if text[position] != "{":
-        return None
     try:
         return _places.raw_decode(text, position)[1]
     except (ValueError, RecursionError):
         return None
 
 
-def _piece(piece: bytes, *, line: int, offset: int, column: int) -> Record:
-    value = scanner.decode(piece, line=line, column=column)
-    if isinstance(value, Problem):
-        return Record(line=line, offset=offset, raw=piece, problem=value)
-    problem = Problem(line, column, "expected a newline before this record") if column > 1 else None
-    return Record(line=line, offset=offset, raw=piece, value=value, problem=problem)
+def _after_blanks(text: str, position: int) -> int:
+    while text[position : position + 1] in (" ", "\t"):
+        position += 1
+    return position

@@ -18,7 +18,6 @@ MAX_DEPTH = 200
 """Deeper values could not be answered: encoders recurse."""
 
 BOM = b"\xef\xbb\xbf"
-ENDS_EARLY = "ends too early"
 TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
 
 _decode = msgspec.json.Decoder().decode
@@ -106,7 +105,7 @@ def _at(before: str, reason: str) -> Problem:
 
 def _reason(error: json.JSONDecodeError, text: str) -> str:
     if error.pos >= len(text):
-        return ENDS_EARLY
+        return "ends too early"
     return _REASONS.get(error.msg.split(": ")[0], error.msg)
 
 

@@ -37,7 +37,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "delete": lambda store: store.threads.delete("one"),
     "delete files": lambda store: store.threads.delete_files("one", lambda name: True),
 }
-FAILURES = {
+FAILURES: dict[str, dict[str, Any]] = {
     "once": {},
     "for ever": {"for_ever": True},
     "cut": {"cut": True},
