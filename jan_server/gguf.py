@@ -99,8 +99,8 @@ ARRAY = 9
 # What people have instead of a GGUF file, by its first bytes.
 OTHER_KINDS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
-    (b"<!doctype html", "a web page, not a GGUF file"),
-    (b"<html", "a web page, not a GGUF file"),
+    (b"<!doctype html", "text of a web page, not a GGUF file"),
+    (b"<html", "text of a web page, not a GGUF file"),
     (b"PK\x03\x04", "a zip archive or PyTorch checkpoint, not a GGUF file"),
     (b"\x1f\x8b", "a gzip archive, not a GGUF file"),
     (b"tjgg", "of the GGJT format from before GGUF: take a GGUF file of the model"),

@@ -178,7 +178,7 @@ OTHER_THINGS = {
     "Grüße, Grüße, ".encode() * 60: "text, not a GGUF file",
     b"version https://git-lfs.github.com/spec/v1\n": "a Git LFS pointer, not the file itself: "
     "run `git lfs pull`",
-    b"<!DOCTYPE html><html>": "a web page, not a GGUF file",
+    b"<!DOCTYPE html><html>": "text of a web page, not a GGUF file",
     b"PK\x03\x04abc": "a zip archive or PyTorch checkpoint, not a GGUF file",
     b"tjgg\x01\0\0\0": "of the GGJT format from before GGUF: take a GGUF file of the model",
     b"\x10\0\0\0\0\0\0\0" + b'{"a": {}}': "a safetensors file: take a GGUF file of the model",

@@ -134,10 +134,10 @@ class LlamaModel:
 
     def _tokenize(self, prompt: str) -> list[int]:
         try:
-            ids = self._encoder.encode(prompt)
+            prompt.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest("The prompt has half a surrogate pair in it.") from error
-        ids = with_bos(ids, self._vocabulary)
+        ids = with_bos(self._encoder.encode(prompt), self._vocabulary)
         if not ids:
             raise InvalidRequest("The prompt is empty.")
         return ids

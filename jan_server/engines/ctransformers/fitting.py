@@ -47,6 +47,7 @@ FITTING_VERSION = 1
 SPARE_BYTES = 64 << 20
 CHUNK_BYTES = 8 << 20
 ABANDONED_AFTER = 3600
+WINDOWS = os.name == "nt"
 OTHER_ENGINE = "The optional engine `llama-cpp` (a current llama.cpp) may run it"
 
 # What llama.cpp of September 2023 multiplies with; norms are F32 always.
@@ -300,7 +301,7 @@ def _make_copy(source: Path, header: Header, copy: Path, *, needed: int) -> None
 
 def _sync_folder(folder: Path) -> None:
     """So that the new name outlives a power cut. Windows has no way to ask for it."""
-    if os.name == "nt":
+    if WINDOWS:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

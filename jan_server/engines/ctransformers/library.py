@@ -8,7 +8,8 @@ What is worked around here, each measured or read in its source:
 - Left to itself it asks py-cpuinfo which build fits this processor, 1.2 s; `machine.py` knows.
 - `LLM.eval` and `LLM.tokenize` keep and make lists, and the second allots too small a buffer (a
   heap overflow with 50 emoji). So the native functions are called, and `LLM` is not used.
-- More tokens than the context overwrite its end without an error: `eval` refuses them.
+- More tokens than the context overwrite its end without an error, and a token that the vocabulary
+  does not have is a segfault: `eval` refuses both.
 - A damaged file is a segfault: callers check the header before (`jan_server.gguf`, `fitting.py`).
 - Two threads in one model are a segfault. ctypes frees the GIL, so callers use one thread.
 """
@@ -172,6 +173,8 @@ class NativeModel:
         count = len(tokens)
         if not self._model or not 0 < count <= self.context_length - n_past:
             raise ValueError(f"{count} tokens after {n_past} cannot be evaluated by {self!r}")
+        if min(tokens) < 0 or max(tokens) >= self.vocabulary_size:
+            raise ValueError(f"tokens are numbers below {self.vocabulary_size}")
         array = (ctypes.c_int * count)(*tokens)
         if not self._library.ctransformers_llm_batch_eval(
             self._model, array, count, n_past, count, threads

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jan_server.engines.base import ModelSpec
+from jan_server.engines.ctransformers.engine import CTransformersEngine, LlamaModel
+from tests.tiny_gguf import write_tiny_gguf
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Callable[[str], ModelSpec]:
+    """A tiny model by its kind: `bpe tied`, `bpe untied`, `spm tied` or `spm untied`."""
+
+    def make(kind: str) -> ModelSpec:
+        vocabulary, head = kind.split()
+        path = tiny_folder / f"{vocabulary}-{head}.gguf"
+        if not path.exists():
+            write_tiny_gguf(
+                path, vocabulary="bpe" if vocabulary == "bpe" else "spm", tied=head == "tied"
+            )
+        return spec_of(path)
+
+    return make
+
+
+def spec_of(path: Path, ctx_len: int | None = None) -> ModelSpec:
+    return ModelSpec(
+        id="tiny",
+        engine="ctransformers",
+        path=str(path),
+        work_folder=str(path.parent / "fitted"),
+        ctx_len=ctx_len,
+        threads=1,
+    )
+
+
+@pytest.fixture
+def load() -> Iterator[Callable[[ModelSpec], LlamaModel]]:
+    """Load models that are closed after the test."""
+    loaded: list[LlamaModel] = []
+
+    def load_one(spec: ModelSpec) -> LlamaModel:
+        loaded.append(CTransformersEngine().load(spec))
+        return loaded[-1]
+
+    yield load_one
+    for model in loaded:
+        model.close()
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """The default model's file."""
+    place = os.environ.get("JAN_TEST_MODEL")
+    if not place:
+        pytest.fail("JAN_TEST_MODEL does not say where SmolLM2-135M-Instruct.Q4_1.gguf is")
+    return Path(place)

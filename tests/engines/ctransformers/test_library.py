@@ -1,0 +1,170 @@
+"""The native library and its workarounds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jan_server.engines.ctransformers import library
+from jan_server.engines.ctransformers.library import Build, NativeModel, choose_build
+from jan_server.errors import ModelCannotRun
+from tests.tiny_gguf import write_tiny_gguf
+
+LINUX: dict[str, Any] = {
+    "system": "Linux",
+    "processor": "x86_64",
+    "flags": {"avx", "avx2", "fma", "f16c"},
+    "builds": {"avx", "avx2", "basic", "cuda"},
+    "gpu_layers": 0,
+    "devices": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "build", "device"),
+    [
+        ({}, Build("avx2"), "cpu (avx2)"),
+        ({"processor": "AMD64", "system": "Windows"}, Build("avx2"), "cpu (avx2)"),
+        ({"flags": {"avx", "avx2", "f16c"}}, Build("avx"), "cpu (avx)"),
+        ({"flags": {"avx"}}, Build("basic"), "cpu (basic)"),
+        ({"flags": set()}, Build("basic"), "cpu (basic)"),
+        ({"gpu_layers": 20, "devices": 1}, Build("cuda", 20), "cuda, 20 layers"),
+        (
+            {"gpu_layers": 20},
+            Build("avx2", note="ngl is 20, but no NVIDIA device was found"),
+            "cpu (avx2)",
+        ),
+        (
+            {"system": "Darwin", "processor": "arm64", "builds": {"avx", "avx2", "basic"}},
+            Build("basic"),
+            "cpu (basic)",
+        ),
+        (
+            {"processor": "aarch64", "builds": {"local"}, "gpu_layers": 3},
+            Build("local", 3),
+            "cpu (local)",
+        ),
+    ],
+)
+def test_the_best_build_for_the_machine(changes: Any, build: Build, device: str) -> None:
+    chosen = choose_build(**LINUX | changes)
+    assert (chosen, chosen.device) == (build, device)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"processor": "aarch64"}, {"builds": set()}, {"system": "Plan9", "builds": set()}]
+)
+def test_a_machine_without_a_build_is_told_what_would_run_it(changes: Any) -> None:
+    with pytest.raises(ModelCannotRun, match="llama-cpp"):
+        choose_build(**LINUX | changes)
+
+
+def test_the_installed_builds_are_found() -> None:
+    folder = library.package_folder() / "lib"
+    assert library.installed_builds(folder, "Linux") == {"avx", "avx2", "basic", "cuda"}
+    assert library.installed_builds(folder, "Plan9") == set()
+
+
+def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "PACKAGE", "ctransformers_is_not_here")
+    with pytest.raises(ModelCannotRun, match="pip install ctransformers"):
+        library.package_folder()
+
+
+def test_the_package_is_whole_for_whoever_imports_it_later(tmp_path: Path) -> None:
+    script = """
+from jan_server.engines.ctransformers import library
+library.open_library(library.find_build(0))
+import sys
+assert "ctransformers" not in sys.modules
+import ctransformers
+assert ctransformers.AutoModelForCausalLM
+library.open_library(library.find_build(0))
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+
+
+@pytest.fixture
+def native(tmp_path: Path) -> Iterator[NativeModel]:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=False)
+    loaded = library.open_library(library.find_build(0))
+    model = NativeModel(loaded, path, context_length=64, gpu_layers=0)
+    yield model
+    model.close()
+
+
+def test_a_model_evaluates_and_gives_logits(native: NativeModel) -> None:
+    native.eval([1, 5, 9], n_past=0, threads=1)
+    logits = native.logits()
+    assert (logits.shape, logits.dtype) == ((native.vocabulary_size,), np.dtype(np.float32))
+    assert native.logits() is logits
+    first = logits.copy()
+    native.eval([7], n_past=3, threads=1)
+    assert not np.array_equal(logits, first)
+    native.eval([5, 9], n_past=1, threads=1)
+    assert np.allclose(logits, first, atol=0.05)
+    with pytest.raises(ValueError, match="read-only"):
+        logits[0] = 1
+
+
+@pytest.mark.parametrize(("count", "n_past"), [(65, 0), (1, 64), (0, 0)])
+def test_what_is_beyond_the_context_is_never_evaluated(
+    native: NativeModel, count: int, n_past: int
+) -> None:
+    with pytest.raises(ValueError, match="cannot be evaluated by <NativeModel open, context 64>"):
+        native.eval([1] * count, n_past=n_past, threads=1)
+
+
+@pytest.mark.parametrize("token", [-1, 519, 10**6])
+def test_what_is_no_token_is_never_evaluated(native: NativeModel, token: int) -> None:
+    assert native.vocabulary_size == 519
+    with pytest.raises(ValueError, match="tokens are numbers below 519"):
+        native.eval([1, token], n_past=0, threads=1)
+
+
+class Failing:
+    """The library, but its evaluation fails."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "ctransformers_llm_batch_eval":
+            return lambda *arguments: False
+        return getattr(self._real, name)
+
+
+def test_a_failed_evaluation_is_an_error(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=False)
+    loaded = Failing(library.open_library(library.find_build(0)))
+    model = NativeModel(loaded, path, context_length=64, gpu_layers=0)
+    with pytest.raises(RuntimeError, match="could not evaluate 1 tokens after 0"):
+        model.eval([1], n_past=0, threads=1)
+    model.close()
+
+
+def test_fifty_emoji_fit_into_the_buffer(native: NativeModel) -> None:
+    ids = native.tokenize("😀".encode() * 50)
+    assert len(ids) == 201
+    assert native.tokenize(b"") == []
+
+
+def test_a_closed_model_says_so_and_computes_nothing(native: NativeModel) -> None:
+    native.close()
+    native.close()
+    assert repr(native) == "<NativeModel closed, context 64>"
+    with pytest.raises(ValueError, match="closed"):
+        native.eval([1], n_past=0, threads=1)
+
+
+def test_a_file_that_the_library_refuses_is_an_error(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=True)
+    loaded = library.open_library(library.find_build(0))
+    with pytest.raises(ModelCannotRun, match=r"ctransformers refuses tiny\.gguf"):
+        NativeModel(loaded, path, context_length=64, gpu_layers=0)

@@ -1,0 +1,199 @@
+"""Text to ids and back, for both kinds of vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jan_server.engines.ctransformers import library
+from jan_server.engines.ctransformers.library import NativeModel
+from jan_server.engines.ctransformers.tokenizer import (
+    BpeEncoder,
+    SpmEncoder,
+    make_encoder,
+    with_bos,
+)
+from jan_server.engines.ctransformers.vocabulary import (
+    CUTS,
+    LLAMA3_CUT,
+    Vocabulary,
+    read_vocabulary,
+)
+from jan_server.gguf import read_header
+from tests.tiny_gguf import write_tiny_gguf
+
+TEXTS = [
+    "Hello world",
+    "the time  has   come",
+    "\n\n\nline\n \n x\r\n\r\n",
+    "tabs\t\tand \t them",
+    "don't can't I'LL",
+    "12345 67.8 ١٢٣ ½ １２",
+    "emoji 😀😀👩‍👩‍👧 ok",
+    "Grüße aus Zürich",
+    "日本語のテキスト",
+    "e\u0301 \u00a0\u2003\u200b",
+    "a\x00b\x00\x00",
+    " ",
+    "",
+]
+
+
+def vocabulary_of(path: Path) -> Vocabulary:
+    return read_vocabulary(read_header(path))
+
+
+def spell(vocabulary: Vocabulary, ids: list[int]) -> str:
+    return b"".join(map(vocabulary.spelled, ids)).decode()
+
+
+def texts_of(vocabulary: Vocabulary, ids: list[int]) -> list[str]:
+    return [vocabulary.text(id) for id in ids]
+
+
+@pytest.fixture(scope="module")
+def bpe(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    return vocabulary_of(write_tiny_gguf(tmp_path_factory.mktemp("bpe") / "bpe.gguf"))
+
+
+@pytest.fixture(scope="module")
+def spm_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("spm") / "spm.gguf"
+    return write_tiny_gguf(path, vocabulary="spm", tied=False)
+
+
+@pytest.fixture(scope="module")
+def native(spm_path: Path) -> Iterator[Callable[[bytes], list[int]]]:
+    loaded = library.open_library(library.find_build(0))
+    model = NativeModel(loaded, spm_path, context_length=64, gpu_layers=0)
+    yield model.tokenize
+    model.close()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_bpe_text_comes_back_as_it_was(bpe: Vocabulary, text: str) -> None:
+    assert spell(bpe, BpeEncoder(bpe).encode(text)) == text
+
+
+@pytest.fixture(scope="module")
+def bpe_encoder(bpe: Vocabulary) -> BpeEncoder:
+    return BpeEncoder(bpe)
+
+
+@given(st.text(max_size=60))
+def test_any_bpe_text_comes_back_as_it_was(
+    bpe: Vocabulary, bpe_encoder: BpeEncoder, text: str
+) -> None:
+    assert spell(bpe, bpe_encoder.encode(text)) == text
+
+
+def test_control_tokens_in_bpe_text_are_single_ids(bpe: Vocabulary) -> None:
+    ids = BpeEncoder(bpe).encode("<|im_start|>user\n the<|im_end|> time<|endoftext|>")
+    assert texts_of(bpe, ids) == [
+        *["<|im_start|>", "u", "s", "e", "r", "Ċ", "Ġthe", "<|im_end|>", "Ġtime", "<|endoftext|>"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cut", "pieces"),
+    [
+        ("gpt-2", ["ab", "Ġ12345", "!?", "ĊĊ", "Ġx", "'ll"]),
+        ("smollm", ["ab", "Ġ", "1", "2", "3", "4", "5", "!?", "ĊĊ", "Ġx", "'ll"]),
+        ("llama-bpe", ["ab", "Ġ", "123", "45", "!?ĊĊ", "Ġx", "'ll"]),
+    ],
+)
+def test_each_cut_cuts_where_llama_cpp_does(bpe: Vocabulary, cut: str, pieces: list[str]) -> None:
+    encoder = BpeEncoder(msgspec.structs.replace(bpe, cut=CUTS[cut]))
+    cutter = encoder.tokenizer.pre_tokenizer
+    assert cutter is not None
+    found = [piece for piece, _ in cutter.pre_tokenize_str("ab 12345!?\n\n x'll")]
+    assert found == pieces
+
+
+def test_llama3_takes_whole_words_before_it_merges(bpe: Vocabulary) -> None:
+    word = "zq"
+    tokens = [*bpe.tokens, word.encode()]
+    changed = msgspec.structs.replace(bpe, tokens=tokens, types=(*bpe.types, 1), cut=LLAMA3_CUT)
+    assert BpeEncoder(changed).encode(word) == [len(bpe.tokens)]
+    plain = msgspec.structs.replace(changed, cut=bpe.cut)
+    assert len(BpeEncoder(plain).encode(word)) == 2
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_spm_text_comes_back_with_a_space_in_front(
+    spm_path: Path, native: Callable[[bytes], list[int]], text: str
+) -> None:
+    vocabulary = vocabulary_of(spm_path)
+    ids = make_encoder(vocabulary, native).encode(text)
+    assert spell(vocabulary, ids) == (" " + text if text else "")
+
+
+def test_control_tokens_in_spm_text_are_single_ids(
+    spm_path: Path, native: Callable[[bytes], list[int]]
+) -> None:
+    vocabulary = vocabulary_of(spm_path)
+    ids = SpmEncoder(vocabulary, native).encode("<s><|im_start|> the<|im_end|>\ntime</s>")
+    assert texts_of(vocabulary, ids) == [
+        *["<s>", "<|im_start|>", "▁", "▁the", "<|im_end|>"],
+        *["▁", "<0x0A>", "t", "i", "m", "e", "</s>"],
+    ]
+
+
+def test_spm_without_the_space_in_front(
+    spm_path: Path, native: Callable[[bytes], list[int]]
+) -> None:
+    vocabulary = msgspec.structs.replace(vocabulary_of(spm_path), add_space_prefix=False)
+    encoder = SpmEncoder(vocabulary, native)
+    for text in TEXTS:
+        assert spell(vocabulary, encoder.encode(text)) == text
+    assert texts_of(vocabulary, encoder.encode("the the")) == ["t", "h", "e", "▁the"]
+
+
+def test_a_token_across_the_newline_keeps_the_space(spm_path: Path) -> None:
+    vocabulary = msgspec.structs.replace(vocabulary_of(spm_path), add_space_prefix=False)
+
+    def merging(text: bytes) -> list[int]:
+        return [99] if text == b"\nx" else [*text]
+
+    assert SpmEncoder(vocabulary, merging).encode("x") == [120]
+
+
+def test_spm_without_control_tokens(spm_path: Path, native: Callable[[bytes], list[int]]) -> None:
+    vocabulary = msgspec.structs.replace(vocabulary_of(spm_path), special={})
+    assert texts_of(vocabulary, SpmEncoder(vocabulary, native).encode("the")) == ["▁the"]
+
+
+@pytest.mark.parametrize(
+    ("add_bos", "bos", "ids", "expected"),
+    [
+        (True, 1, [5, 6], [1, 5, 6]),
+        (True, 1, [1, 5], [1, 5]),
+        (True, 1, [], [1]),
+        (False, 1, [5], [5]),
+        (True, None, [5], [5]),
+    ],
+)
+def test_bos(
+    bpe: Vocabulary, add_bos: bool, bos: int | None, ids: list[int], expected: list[int]
+) -> None:
+    assert with_bos(ids, msgspec.structs.replace(bpe, add_bos=add_bos, bos=bos)) == expected
+
+
+@pytest.mark.model
+def test_smollm2_reads_as_its_own_tokenizer_does(smollm2_path: Path) -> None:
+    vocabulary = vocabulary_of(smollm2_path)
+    encoder = BpeEncoder(vocabulary)
+    chat = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    assert encoder.encode(chat) == [
+        *[1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198]
+    ]
+    for text in TEXTS:
+        assert spell(vocabulary, encoder.encode(text)) == text
+    # Counted by current llama.cpp with the same file.
+    counts = {"👍🏽" * 20: 120, "12345 67.8": 10, "  two  spaces   three": 6}
+    assert {text: len(encoder.encode(text)) for text in counts} == counts
