@@ -1,0 +1,31 @@
+"""A data folder that each test may spoil."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jan_server.store import Store
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with two threads, as a person would write them by hand."""
+    folder = tmp_path / "data"
+    Store(folder, fsync=False).open()
+    write(folder / "threads/one/thread.json", '{"title": "One"}')
+    write(folder / "threads/one/messages.jsonl", '{"id":"a","role":"user","content":"hi"}\n')
+    write(folder / "threads/two/thread.json", '{"title": "Two"}')
+    write(folder / "assistants/jan/assistant.json", '{"id": "jan", "name": "Jan"}')
+    return folder
+
+
+@pytest.fixture
+def store(root: Path) -> Store:
+    return Store(root, fsync=False).open()
+
+
+def write(path: Path, data: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
