@@ -186,7 +186,7 @@ class Collection:
         self._files.make_folders(self._staging)
         self._files.make_folders(target.parent)
         try:
-            self._files.write_folder(staged, contents)
+            self._files.write_folder(staged, contents, home=target.parent)
             self._files.move(staged, target)
         except FileExistsError:
             return False

@@ -102,9 +102,12 @@ class Files:
         with _uncertain(target):
             self._flush_folder(target.parent)
 
-    def write_folder(self, path: Path, contents: Mapping[str, bytes]) -> None:
-        """A new folder with these files, for a name that nobody else knows yet."""
-        self.make_folder(path)
+    def write_folder(self, path: Path, contents: Mapping[str, bytes], *, home: Path) -> None:
+        """A new folder with these files, for a name that nobody else knows yet.
+
+        `home` is the folder that it will be moved to: who may read there may read this.
+        """
+        self.make_folder(path, home=home)
         with _translated(path):
             for name, data in contents.items():
                 self._write_new(path / name, data, self._mode_below(path))
@@ -131,10 +134,10 @@ class Files:
             with _uncertain(path):
                 self._flush_folder(path.parent)
 
-    def make_folder(self, path: Path) -> None:
+    def make_folder(self, path: Path, *, home: Path | None = None) -> None:
         """Make a folder that is not there yet. Raises FileExistsError when it is."""
         with _translated(path):
-            self._system.mkdir(path, self._folder_mode_below(path.parent))
+            self._system.mkdir(path, self._folder_mode_below(home or path.parent))
             self._flush_folder(path.parent)
 
     def make_folders(self, path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Which file holds a model's weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jan_server.errors import NotFound
+from jan_server.store import Store
+from tests.store.conftest import write
+
+Row = tuple[list[str], dict[str, Any], str | None]
+TABLE: dict[str, Row] = {
+    "nothing": ([], {}, None),
+    "one gguf": (["model.gguf"], {}, "model.gguf"),
+    "any case": (["Model.Q4.GGUF"], {}, "Model.Q4.GGUF"),
+    "the first": (["b.gguf", "a-00001-of-2.gguf"], {}, "a-00001-of-2.gguf"),
+    "unfinished": (["a.gguf.download", "b.gguf.tmp", "c.gguf.partial", ".d.gguf"], {}, None),
+    "the projector is another thing": (["mmproj-a.gguf", "z.gguf"], {}, "z.gguf"),
+    "0.4.4's API download": (["m"], {}, "m"),
+    "the manifest's": (
+        ["a.gguf", "b.gguf"],
+        {"settings": {"llama_model_path": "b.gguf"}},
+        "b.gguf",
+    ),
+    "the manifest's, from the data folder": (
+        ["a.gguf", "b.gguf"],
+        {"settings": {"llama_model_path": "models/m/b.gguf"}},
+        "b.gguf",
+    ),
+    "the manifest's is not there": (
+        ["a.gguf"],
+        {"settings": {"llama_model_path": "gone.gguf"}},
+        "a.gguf",
+    ),
+    "a source's": (["a.gguf", "b.gguf"], {"sources": [3, {"filename": "b.gguf"}]}, "b.gguf"),
+    "a source's address": (
+        ["a.gguf", "b.gguf"],
+        {"sources": [{"url": "https://host/x/b.gguf?download=true"}]},
+        "b.gguf",
+    ),
+    "the old source": (["a.gguf", "b.gguf"], {"source_url": "https://host/x/b.gguf"}, "b.gguf"),
+    "a source that is a path": (
+        ["a.gguf"],
+        {"sources": [{"filename": "../../secret.gguf"}]},
+        "a.gguf",
+    ),
+    "wrong types": (
+        ["a.gguf"],
+        {"settings": {"llama_model_path": 7}, "sources": "x", "source_url": 3},
+        "a.gguf",
+    ),
+    "a NUL": (["a.gguf"], {"settings": {"llama_model_path": "a\0"}}, "a.gguf"),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_weights_of_a_model(name: str, root: Path, store: Store) -> None:
+    files, manifest, expected = TABLE[name]
+    folder = root / "models/m"
+    write(folder / "model.json", json.dumps(manifest))
+    for file in files:
+        write(folder / file, "weights")
+    assert store.weights("m") == (folder / expected if expected else None)
+
+
+def test_weights_may_lie_anywhere(root: Path, store: Store) -> None:
+    outside = root.parent / "big disk/w.gguf"
+    write(outside, "weights")
+    write(root / "models/named/model.json", f'{{"settings": {{"llama_model_path": "{outside}"}}}}')
+    (root / "models/linked").symlink_to(outside.parent)
+    (root / "models/file").mkdir()
+    (root / "models/file/w.gguf").symlink_to(outside)
+    assert [model.id for model in store.models.list()] == ["file", "linked", "named"]
+    assert [store.weights(id) for id in ("file", "linked", "named")] == [
+        root / "models/file/w.gguf",
+        root / "models/linked/w.gguf",
+        outside,
+    ]
+
+
+def test_models_may_lie_in_folders_of_folders(root: Path, store: Store) -> None:
+    write(root / "models/org/name/model.json", '{"id": "inner"}')
+    write(root / "models/huggingface.co/org/repo/w.gguf", "weights")
+    write(root / "models/config/default-model.json", "{}")
+    write(root / "models/a/b/c/d/e/w.gguf", "too deep")
+    write(root / "models/stray.gguf", "no folder")
+    assert [model.id for model in store.models.list()] == ["huggingface.co/org/repo", "org/name"]
+    assert store.models.get("org/name").id == "org/name"
+    assert store.models.get("inner").id == "org/name"
+    assert store.models.get("huggingface.co/org/repo").value == {}
+    for id in ("org", "config", "org/none", "stray.gguf"):
+        with pytest.raises(NotFound):
+            store.models.get(id)
+
+
+def test_a_models_files_go_to_the_trash_and_what_links_lead_to_stays(
+    root: Path, store: Store
+) -> None:
+    outside = root.parent / "w.gguf"
+    write(outside, "weights")
+    write(root / "models/org/m/model.json", "{}")
+    (root / "models/org/m/w.gguf").symlink_to(outside)
+    trashed = store.models.delete_files("org/m", lambda name: name != "model.json")
+    assert [path.name for path in trashed.iterdir()] == ["w.gguf"]
+    assert trashed.parts[-3:] == ("models", "org", "m")
+    assert outside.read_text() == "weights"
+    assert store.weights("org/m") is None
+    gone = store.models.delete("org/m")
+    assert (gone / "model.json").read_text() == "{}"
+    assert gone.parts[-3:] == ("models", "org", "m")
+    store.trash.free(trashed)
+    assert (trashed.exists(), gone.exists(), outside.exists()) == (False, True, True)
+
+
+def test_only_what_is_in_the_trash_can_be_freed(root: Path, store: Store) -> None:
+    trash = root / ".jan_server/trash"
+    for path in (root / "threads", trash, trash / "../../threads"):
+        with pytest.raises(ValueError, match=r"not a deletion|not in the subpath"):
+            store.trash.free(path)
+    assert len(store.threads.list()) == 2
