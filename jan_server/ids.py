@@ -8,7 +8,6 @@ it is one component of a path. Both are checked before a path is made of them.
 from __future__ import annotations
 
 import re
-import unicodedata
 import uuid
 
 from ulid import ULID
@@ -23,6 +22,7 @@ MODEL_PARTS = 4
 
 _NEW = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _SECONDS = re.compile(r".*_(\d{9,11})(?:_\d{1,3})?")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # Controls; half a character.
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _EARLIEST, _LATEST = 946_684_800, 4_102_444_800  # the years 2000 and 2100
 
@@ -114,7 +114,7 @@ def _reason_against_component(part: str) -> str:
         return "it is a step in a path, not a name"
     if "/" in part or "\\" in part:
         return "it holds a path separator"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in part):
+    if _UNPRINTABLE.search(part):
         return "it holds a control character or half of a character"
     if len(part.encode()) > 255:
         return "it is longer than 255 bytes"

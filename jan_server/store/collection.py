@@ -77,8 +77,9 @@ class Collection:
         for id in self.place.ids():
             folder = self.place.path / id
             found[folder] = self._seen(folder).document
-        for folder in self._cache.keys() - found.keys():
-            self._cache.pop(folder, None)
+        for folder in tuple(self._cache):  # A copy: other threads add to it.
+            if folder not in found:
+                self._cache.pop(folder, None)
         return [document for document in found.values() if document is not None]
 
     def get(self, id: str) -> Document:

@@ -29,6 +29,8 @@ TEMPORARY = ".jan_server-"
 TICK = 0.05
 """Seconds. Two writes within one tick of the file system's clock can leave the same mtime."""
 
+COARSE_TICK = 2.05
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL_FLUSH: int | None = getattr(fcntl, "F_FULLFSYNC", None)
@@ -44,9 +46,11 @@ class Signature(NamedTuple):
     def is_settled(self, now: float) -> bool:
         """Whether bytes read at `now` are what this signature will stand for ever after.
 
-        A file younger than the clock's tick can change again and keep its mtime.
+        A file younger than the clock's tick can change again and keep its mtime. A whole second
+        is taken for the mark of a file system that counts in seconds, or in two, as FAT does.
         """
-        return now - self.mtime_ns / 1e9 > TICK
+        tick = TICK if self.mtime_ns % 1_000_000_000 else COARSE_TICK
+        return now - self.mtime_ns / 1e9 > tick
 
 
 class System(Protocol):

@@ -6,7 +6,8 @@ While a file only grows, only what was added is parsed again.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -54,6 +55,7 @@ class Histories:
     def __init__(self, files: Files, *, capacity: int = 64) -> None:
         self._files = files
         self._capacity = capacity
+        self._guard = threading.Lock()
         self._kept: OrderedDict[Path, History] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -64,7 +66,8 @@ class Histories:
 
         What is broken in it is logged once, under the name `shown`.
         """
-        old = self._kept.get(path, _NOTHING)
+        with self._guard:
+            old = self._kept.get(path, _NOTHING)
         try:
             signature = signature_of(path.stat())
             if old.is_settled and old.signature == signature:
@@ -79,10 +82,11 @@ class Histories:
         return new
 
     def _keep(self, path: Path, history: History) -> None:
-        # Another thread may do the same for this path: both have read the file, either will do.
-        self._kept[path] = history
-        while len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+        with self._guard:
+            self._kept[path] = history
+            self._kept.move_to_end(path)
+            while len(self._kept) > self._capacity:
+                self._kept.popitem(last=False)
 
 
 def viewed(records: Iterable[Record], *, before_first: Callable[[], int]) -> list[Message]:
@@ -93,11 +97,10 @@ def viewed(records: Iterable[Record], *, before_first: Callable[[], int]) -> lis
     """
     whole = [(record, record.value) for record in records if record.value is not None]
     own = [_own_id(record, value) for record, value in whole]
-    reserved, used = set(own), set[str]()
+    taken, count = set(own), Counter[str]()
     found: list[Message] = []
     for (record, value), id in zip(whole, own, strict=True):
-        address = id if id not in used else _next_free(id, reserved | used)
-        used.add(address)
+        address = _address(id, count, taken)
         seconds = formats.message_seconds(value)
         if seconds is None:
             seconds = found[-1].seconds if found else before_first()
@@ -117,11 +120,15 @@ def _own_id(record: Record, value: Mapping[str, Any]) -> str:
     return f"line-{sha256(record.raw).hexdigest()[:16]}"
 
 
-def _next_free(id: str, taken: set[str]) -> str:
-    number = 2
-    while f"{id}.{number}" in taken:
-        number += 1
-    return f"{id}.{number}"
+def _address(id: str, count: Counter[str], taken: set[str]) -> str:
+    """`id` itself for the first that has it, then the next free `<id>.2`, `<id>.3`."""
+    address = id
+    while count[id] and address in taken:
+        address = f"{id}.{count[id] + 1}"
+        count[id] += 1
+    count[id] = count[id] or 1
+    taken.add(address)
+    return address
 
 
 def _records(raw: bytes, old: History) -> tuple[Record, ...]:
