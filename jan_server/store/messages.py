@@ -81,12 +81,13 @@ class Messages:
         """
         with self._threads.hold(self.thread_id) as folder:
             path = self._path(folder)
-            known = [message.id for message in self._viewed(folder)]
+            history = self._read(path)
+            known = [message.id for message in self._seen(history, folder)]
             values = list(
                 new_messages(new, thread_id=folder.name, known=known, generation=self._generation)
             )
             lines = tuple(map(written_line, values))
-            first = jsonl.count_lines(self._read(path).raw) + 1
+            first = jsonl.count_lines(history.raw) + 1
             if lines:
                 self._files.append(path, b"".join(lines))
         return [
@@ -115,8 +116,10 @@ class Messages:
         return {"metadata": {**metadata, "lastMessage": text}}
 
     def _viewed(self, folder: Path) -> MessageList:
-        records = self._read(self._path(folder)).records
-        return viewed(records, before_first=lambda: self._thread_seconds(folder))
+        return self._seen(self._read(self._path(folder)), folder)
+
+    def _seen(self, history: History, folder: Path) -> MessageList:
+        return viewed(history.records, before_first=lambda: self._thread_seconds(folder))
 
     def _thread_seconds(self, folder: Path) -> int:
         document = self._document(folder)
