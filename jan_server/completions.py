@@ -123,6 +123,7 @@ class Completions:
         self._log_unknown(sent)
         turns = [_turn(message, index) for index, message in enumerate(request.messages)]
         model = await asyncio.to_thread(self._models.ready, request.model or None)
+        turns = _with_system_message(turns, model.manifest.settings.system_message)
         chosen = parameters.resolve(sent, [(model.id, model.manifest.parameters)])
         async with self._pool.model(self._models.spec(model)) as loaded:
             prompt = await asyncio.to_thread(
@@ -164,6 +165,13 @@ def _turn(message: ChatMessage, index: int) -> dict[str, str]:
     role = "system" if message.role == "developer" else message.role
     turn = {"role": role, "content": _text(message.content, f"$.messages[{index}].content")}
     return turn if message.name is UNSET else {**turn, "name": message.name}
+
+
+def _with_system_message(turns: list[dict[str, str]], said: str | None) -> list[dict[str, str]]:
+    """The manifest's system message goes first where the conversation has none of its own."""
+    if not said or any(turn["role"] == "system" for turn in turns):
+        return turns
+    return [{"role": "system", "content": said}, *turns]
 
 
 def _text(content: str | list[SentPart] | None, path: str) -> str:

@@ -70,7 +70,7 @@ class Unauthorized(JanError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This server demands its API key: send it as 'Authorization: Bearer KEY' or 'X-Api-Key'."
+            "This server demands its API key: send 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from jan_server import catalogue
 from jan_server.app import create_app
+from jan_server.models import FALLBACK_DEFAULT
+from jan_server.pull import pull
 from jan_server.settings import Settings
 
 # The Host header must be a local name.
@@ -53,6 +57,43 @@ def echo(write: Callable[..., Path]) -> str:
     """The id of a model that answers with the last user's message."""
     write("models/echo/model.json", {"engine": "echo", "settings": {"prompt_template": "{prompt}"}})
     return "echo"
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder(pytestconfig: pytest.Config) -> Path:
+    """A data folder with the default model, got once as `pull` does and kept in pytest's cache."""
+    folder = pytestconfig.cache.mkdir("data-folder")
+    manifest = folder / "models" / FALLBACK_DEFAULT / "model.json"
+    manifest.unlink(missing_ok=True)
+    pull(FALLBACK_DEFAULT, Settings(data_folder=folder))
+    manifest.write_text(json.dumps(catalogue.get(FALLBACK_DEFAULT)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2_path(smollm2_folder: Path) -> Path:
+    """The default model's weights."""
+    [path] = (smollm2_folder / "models" / FALLBACK_DEFAULT).glob("*.gguf")
+    return path
+
+
+@pytest.fixture
+def pip(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pip takes packages from, whatever the user of this machine configured."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    links = tmp_path_factory.mktemp("links")
+    settings = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(links),
+        "PIP_RETRIES": "0",
+        "NO_PROXY": "*",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return links
 
 
 def tree(folder: Path) -> dict[str, bytes]:

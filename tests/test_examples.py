@@ -1,0 +1,70 @@
+"""What `examples/` shows, works."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jan_server.settings import Settings
+from tests.running import served
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SAMPLE = EXAMPLES.parent / "data"
+
+
+def run(base, *command):
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "JAN_URL": f"{base}/v1"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.model
+def test_chat_and_stream_answer_paris(smollm2_folder):
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        plain = json.loads(run(base, EXAMPLES / "chat.sh"))
+        assert "Paris" in plain["choices"][0]["message"]["content"]
+        streamed = run(base, sys.executable, EXAMPLES / "stream.py")
+        assert plain["choices"][0]["message"]["content"] in streamed
+        assert "(smollm2-135m-instruct: 8 tokens)" in streamed
+
+
+def test_threads_are_kept_and_deleted(settings):
+    with served(settings) as base:
+        said = run(base, sys.executable, EXAMPLES / "threads.py").splitlines()
+    assert said[:2] == ["user: Remember the milk.", "user: And the bread."]
+    assert said[2].endswith("is in the trash")
+
+
+def test_a_thread_by_hand_is_read_back(settings, data_folder):
+    with served(settings) as base:
+        said = run(base, sys.executable, EXAMPLES / "by_hand.py", data_folder)
+    assert said == "user: Remember the milk.\n"
+
+
+def test_the_sample_folder_is_served_whole_and_left_as_it_is(tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(SAMPLE, folder, ignore=shutil.ignore_patterns(".jan_server", "*.gguf"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with served(Settings(data_folder=folder, fsync=False)) as base:
+        threads = json.loads(run(base, "curl", "-sS", f"{base}/v1/threads"))
+        for thread in threads:
+            listed = run(base, "curl", "-sS", f"{base}/v1/threads/{thread['id']}/messages")
+            assert json.loads(listed)["data"]
+        assistants = json.loads(run(base, "curl", "-sS", f"{base}/v1/assistants"))
+        models = json.loads(run(base, "curl", "-sS", f"{base}/v1/models?state=all"))
+    assert len(threads) >= 3
+    assert [assistant["id"] for assistant in assistants] == ["jan"]
+    assert "smollm2-135m-instruct" in {model["id"] for model in models["data"]}
+    assert {path: path.read_bytes() for path in before} == before
