@@ -1,0 +1,73 @@
+"""What serving costs: the decode rate and the first token, against the loop called in process.
+
+Both sides answer the same question from the same weights with the same number of threads, and give
+the same text. They take turns; which one begins alternates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from statistics import median
+
+from bench.figure import Figure
+from bench.served import Server, serving
+from bench.subject import Answer, Question, Subject, answer_in_process
+from jan_server.engines.base import LoadedModel
+from jan_server.engines.ctransformers.engine import CTransformersEngine
+
+LONG = Question(text="Tell me a long story about a lighthouse keeper.", max_tokens=128)
+SHORT = Question(text="What is the capital of France?", max_tokens=1)
+LONG_ROUNDS = 8
+SHORT_ROUNDS = 40
+
+Pair = tuple[Answer, Answer]
+
+
+def measure(subject: Subject) -> list[Figure]:
+    """Loads the model twice: here, and in the server's child."""
+    with closing(CTransformersEngine().load(subject.spec())) as model, serving(subject) as server:
+        long = list(_take_turns(model, server, LONG, LONG_ROUNDS))
+        short = list(_take_turns(model, server, SHORT, SHORT_ROUNDS))
+    return [_decode(long), _first_token(short)]
+
+
+def _take_turns(
+    model: LoadedModel, server: Server, question: Question, rounds: int
+) -> Iterator[Pair]:
+    """Served and in-process answers; the first of each, which fills the caches, is not counted."""
+    with closing(server.connect()) as connection:
+        sides = [
+            lambda: server.answer(connection, question),
+            lambda: answer_in_process(model, question),
+        ]
+        for round in range(rounds + 1):
+            first = round % 2
+            answers = {first: sides[first](), 1 - first: sides[1 - first]()}
+            served, here = answers[0], answers[1]
+            if (served.text, served.prompt_tokens) != (here.text, here.prompt_tokens):
+                raise RuntimeError(f"the two sides disagree:\n{served}\n{here}")
+            if round:
+                yield served, here
+
+
+def _decode(pairs: list[Pair]) -> Figure:
+    served, here = (median(answer.rate for answer in side) for side in zip(*pairs, strict=True))
+    return Figure(
+        name="decode rate, served / in process",
+        value=median(served.rate / here.rate for served, here in pairs),
+        bound=0.97,
+        is_floor=True,
+        detail=f"{served:.1f} and {here:.1f} tokens/s, {len(pairs)} rounds",
+    )
+
+
+def _first_token(pairs: list[Pair]) -> Figure:
+    served, here = (median(answer.to_first for answer in side) for side in zip(*pairs, strict=True))
+    return Figure(
+        name="time to first token, added by serving",
+        value=1000 * median(served.to_first - here.to_first for served, here in pairs),
+        bound=5,
+        unit=" ms",
+        detail=f"{1000 * served:.1f} and {1000 * here:.1f} ms, {len(pairs)} rounds",
+    )
