@@ -116,8 +116,8 @@ def _assistants(services: Services, sent: list[Any] | None) -> list[dict[str, An
     """The assistants as a thread's file holds them: named ones from their files, others as sent."""
     store, default = services.store, services.settings.default_assistant
     if not sent:
-        known = default if store.assistants.has(default) else None
-        return [_from_file(store, known) if known else {"assistant_id": default, **NO_MODEL}]
+        known = store.assistants.has(default)
+        return [_from_file(store, default) if known else {"assistant_id": default, "model": {}}]
     return [
         _from_file(store, item, param=f"$.assistants[{index}]")
         if isinstance(item, str)
@@ -126,23 +126,19 @@ def _assistants(services: Services, sent: list[Any] | None) -> list[dict[str, An
     ]
 
 
-NO_MODEL: dict[str, Any] = {"model": {"id": "*", "settings": {}, "parameters": {}}}
-
-
 def _from_file(store: Store, id: str, *, param: str | None = None) -> dict[str, Any]:
     """What Jan puts into a thread for an assistant. Raises InvalidId and NotFound."""
     ids.check_lookup_id("assistant", id, param=param)
     value = store.assistants.get(id).value
+    # "*" is Jan's word for "none chosen". The parameters stay in the assistant's file, so that an
+    # edit of it counts in threads that it is in already.
     model = value.get("model")
+    chosen = {"id": model} if isinstance(model, str) and model != "*" else {}
     return {
         "assistant_id": id,
         "assistant_name": value.get("name", id),
         "instructions": value.get("instructions", ""),
-        "model": {
-            "id": model if isinstance(model, str) else "*",
-            "settings": {},
-            "parameters": value.get("parameters", {}),
-        },
+        "model": {**chosen, "settings": {}, "parameters": {}},
     }
 
 

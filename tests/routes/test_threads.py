@@ -71,7 +71,7 @@ def test_an_assistant_named_by_a_string_is_taken_from_its_file(client, write):
             "assistant_id": "tutor",
             "assistant_name": "Tutor",
             "instructions": "Be brief.",
-            "model": {"id": "*", "settings": {}, "parameters": {}},
+            "model": {"settings": {}, "parameters": {}},
         }
     ]
 
