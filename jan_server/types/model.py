@@ -7,6 +7,7 @@ of a wrong type counts as absent and is logged, since one slip of a hand must no
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -174,12 +175,17 @@ def _read_struct(cls: type[S], value: object, place: str) -> S:
         _log_skipped(place, "is not an object")
         value = {}
     found: dict[str, Any] = {}
-    for name, type_ in get_type_hints(cls, include_extras=True).items():
+    for name, type_ in _fields(cls).items():
         if value.get(name) is not None:
             read = _read_field(name, type_, value[name], f"{place}, {name}")
             if read is not UNSET:
                 found[name] = read
     return cls(**found)
+
+
+@functools.cache
+def _fields(cls: type[Struct]) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 def _read_field(name: str, type_: Any, value: object, place: str) -> Any:
