@@ -7,7 +7,8 @@ its generator anew for every token.
 Sorting 49k numbers (3 ms) is what has to be avoided. Top-k, top-p and min-p all keep the first so
 many of the tokens in falling order, so only those that can be among them are sorted:
 
-- the k-th largest of the maxima of 256 blocks is a lower bound of the k-th largest logit;
+- the k-th largest of the maxima of 256 blocks is a lower bound of the k-th largest logit, as each
+  of those blocks has one that is at least as large;
 - for top-p, first the 64 likeliest are tried; where they weigh too little, tokens are counted into
   steps of an eighth of a logit, and those above the step in which p is reached are taken.
 
@@ -28,7 +29,7 @@ Logits = NDArray[np.float32]
 Ids = NDArray[np.intp]
 Numbers = NDArray[np.float32] | NDArray[np.float64]
 
-BLOCKS = 256
+BLOCKS, SMALLEST_BLOCK = 256, 16
 # So many of the likeliest hold the nucleus of a model that knows what it says.
 LIKELY_NUCLEUS = 64
 STEPS, STEPS_PER_LOGIT = 256, 8
@@ -144,18 +145,20 @@ def _check_numbers(peak: np.float32) -> None:
 
 def keep(logits: Logits, values: Sampling) -> tuple[Ids, Numbers]:
     """The tokens that may be drawn, the likeliest first, and their logits."""
-    peak = logits.max()
+    maxima = block_maxima(logits)
+    peak = maxima.max()
     _check_numbers(peak)
+    total = None
     if 0 < values.top_k < len(logits):
-        ids, total = largest(logits, values.top_k), None
+        ids = largest(logits, maxima, values.top_k)
     elif values.top_p < 1:
         weights = np.exp(logits - peak)
-        total = float(weights.sum(dtype=np.float64))
-        ids = nucleus_candidates(logits, weights, values.top_p * total)
+        total = float(weights.sum())
+        ids = nucleus_candidates(logits, maxima, weights, values.top_p * total)
     elif values.min_p > 0:
         # A little below the bound, as these are single-precision numbers.
         bound = peak + np.float32(np.log(values.min_p)) - np.float32(0.001)
-        ids, total = in_order(logits, np.flatnonzero(logits >= bound)), None
+        ids = in_order(logits, (logits >= bound).nonzero()[0])
     else:
         return np.arange(len(logits)), logits
     ordered = logits[ids].astype(np.float64)
@@ -175,25 +178,25 @@ def _count_kept(weights: NDArray[np.float64], values: Sampling, total: float | N
     return max(count, 1)
 
 
-def largest(logits: Logits, count: int) -> Ids:
-    """The ids of the `count` largest, in falling order."""
-    if count <= BLOCKS // 2 and len(logits) >= BLOCKS * 16:
-        ids = np.flatnonzero(logits >= _bound(logits, count))
-    elif count < len(logits):
-        threshold = np.partition(logits, len(logits) - count)[len(logits) - count]
-        ids = np.flatnonzero(logits >= threshold)
-    else:
-        ids = np.arange(len(logits))
-    return in_order(logits, ids)[:count]
-
-
-def _bound(logits: Logits, count: int) -> np.float32:
-    """A lower bound of the `count`-th largest: so many blocks have a maximum as large."""
+def block_maxima(logits: Logits) -> Logits:
+    """The maxima of 256 blocks, which together are all the logits; few logits are their own."""
     width = len(logits) // BLOCKS
-    maxima = logits[: width * BLOCKS].reshape(width, BLOCKS).max(axis=0)
-    maxima.partition(BLOCKS - count)
-    bound: np.float32 = maxima[BLOCKS - count]
-    return bound
+    if width < SMALLEST_BLOCK:
+        return logits
+    maxima: Logits = logits[: width * BLOCKS].reshape(width, BLOCKS).max(axis=0)
+    rest = logits[width * BLOCKS :]
+    np.maximum(maxima[: len(rest)], rest, out=maxima[: len(rest)])
+    return maxima
+
+
+def largest(logits: Logits, maxima: Logits, count: int) -> Ids:
+    """The ids of the `count` largest, in falling order; `maxima` are those of the blocks."""
+    if count >= len(logits):
+        return in_order(logits, np.arange(len(logits)))
+    source = maxima if count <= len(maxima) // 2 else logits
+    place = len(source) - count
+    bound = np.partition(source, place)[place]
+    return in_order(logits, (logits >= bound).nonzero()[0])[:count]
 
 
 def in_order(logits: Logits, ids: Ids) -> Ids:
@@ -201,16 +204,16 @@ def in_order(logits: Logits, ids: Ids) -> Ids:
     return ids[np.argsort(-logits[ids], kind="stable")]
 
 
-def nucleus_candidates(logits: Logits, weights: Logits, wanted: float) -> Ids:
+def nucleus_candidates(logits: Logits, maxima: Logits, weights: Logits, wanted: float) -> Ids:
     """Tokens in falling order that weigh `wanted` or more together, and few others."""
-    ids = largest(logits, LIKELY_NUCLEUS)
+    ids = largest(logits, maxima, LIKELY_NUCLEUS)
     if float(weights[ids].sum(dtype=np.float64)) >= wanted:
         return ids
-    below = (logits.max() - logits) * STEPS_PER_LOGIT
+    below = (maxima.max() - logits) * STEPS_PER_LOGIT
     steps = np.minimum(below, STEPS - 1).astype(np.intp)
     reached = int(np.bincount(steps, weights).cumsum().searchsorted(wanted))
     # One step more, as the sums are rounded.
-    return in_order(logits, np.flatnonzero(steps <= reached + 1))
+    return in_order(logits, (steps <= reached + 1).nonzero()[0])
 
 
 def draw(ordered: Numbers, temperature: float, chance: float) -> int:

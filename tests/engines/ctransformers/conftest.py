@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,12 +54,3 @@ def load() -> Iterator[Callable[[ModelSpec], LlamaModel]]:
     yield load_one
     for model in loaded:
         model.close()
-
-
-@pytest.fixture(scope="session")
-def smollm2_path() -> Path:
-    """The default model's file."""
-    place = os.environ.get("JAN_TEST_MODEL")
-    if not place:
-        pytest.fail("JAN_TEST_MODEL does not say where SmolLM2-135M-Instruct.Q4_1.gguf is")
-    return Path(place)

@@ -283,8 +283,10 @@ assert not slow, slow
 def test_smollm2_knows_the_capital_of_france(
     smollm2_path: Path, load: Load, tmp_path: Path
 ) -> None:
+    fitted = str(tmp_path / "fitted")
+    # One thread: two would wait for each other where the tests share their cores.
     model = load(
-        ModelSpec(id="s", engine="c", path=str(smollm2_path), work_folder=str(tmp_path / "fitted"))
+        ModelSpec(id="s", engine="c", path=str(smollm2_path), work_folder=fitted, threads=1)
     )
     prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
     events = events_of(model, prompt, max_tokens=64)
