@@ -1,13 +1,17 @@
 """GGUF models of the llama architecture on ctransformers: the engine itself.
 
-A model is loaded as: read the header, decide (`fitting.py`), fit where needed, then the library and
-the tokenizer. An answer is made by our own loop: evaluate the prompt in chunks, then
-sample, emit, evaluate; so a token is shown before the next is computed, and the generator can be
-closed between any two.
+A model is loaded as: read the header, decide whether it can run (`compatibility.py`), fit it where
+needed (`fitting.py`), then the library and the tokenizer. An answer is made by our own loop:
+evaluate the prompt in chunks, then sample, emit, evaluate; so a token is shown before the next is
+computed, and the generator can be closed between any two.
 
 The tokens that the library's context holds are kept as `_evaluated`, which is shortened before and
 lengthened after each evaluation: whenever the generator is closed, the two agree, and the next
 call reuses the longest beginning they have in common.
+
+Not promised: the same bits for the same tokens cut into other chunks. The library adds up in
+another order then (but not in its `basic` build), which can turn a token that is nearly as likely
+as the next.
 """
 
 from __future__ import annotations

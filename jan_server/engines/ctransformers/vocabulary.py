@@ -137,11 +137,16 @@ def read_vocabulary(header: Header) -> Vocabulary:
     )
 
 
+def shown(text: str | None) -> str:
+    """A file's text in a message, which a damaged file could fill with megabytes."""
+    return repr(text if text is None else text[:40])
+
+
 def check_vocabulary(header: Header) -> str | None:
     """Why this vocabulary cannot be used; None when nothing speaks against it."""
     kind = header.text("tokenizer.ggml.model")
     if kind not in KIND_CHECKS:
-        return f"its vocabulary is of the kind {kind!r}, and 'llama' and 'gpt2' are known"
+        return f"its vocabulary is of the kind {shown(kind)}, and 'llama' and 'gpt2' are known"
     tokens = header.strings("tokenizer.ggml.tokens")
     types = header.numbers("tokenizer.ggml.token_type")
     # The library reads the types as 32-bit numbers, whatever they are.
@@ -189,7 +194,7 @@ def _check_spm(header: Header, tokens: list[bytes]) -> str | None:
 def _check_bpe(header: Header, tokens: list[bytes]) -> str | None:
     pre = header.text("tokenizer.ggml.pre")
     if pre not in CUTS:
-        return f"how it cuts text (tokenizer.ggml.pre) is {pre!r}; known are {', '.join(CUTS)}"
+        return f"how it cuts text (tokenizer.ggml.pre) is {shown(pre)}; known are {', '.join(CUTS)}"
     if not header.strings("tokenizer.ggml.merges"):
         return "its vocabulary is not whole: it has no merges"
     try:

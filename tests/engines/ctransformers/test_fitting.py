@@ -72,6 +72,7 @@ def tokens(change: Callable[[list[bytes]], list[bytes]]) -> Change:
 
 REFUSED: list[tuple[str, Change, str]] = [
     ("bpe", key("general.architecture", "qwen2"), "its architecture is 'qwen2'"),
+    ("bpe", key("general.architecture", "x" * 1000), f"is '{'x' * 40}', and"),
     ("bpe", key("general.architecture", None), "its architecture is None"),
     ("bpe", key("general.type", "adapter"), "a part of the type 'adapter'"),
     ("bpe", key("split.count", 3), "one of 3 parts of a model"),
