@@ -17,6 +17,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, cast
 
 from jan_server import engines
 from jan_server.engines import wire
+from jan_server.engines.base import Piece
 from jan_server.errors import EngineFailed, JanError
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from jan_server.engines.base import Event, LoadedModel, ModelSpec
 
 _READ_SIZE = 65536
+GATHER_SECONDS = 0.025
 
 
 class Commands:
@@ -106,7 +109,7 @@ class Child:
             raise EngineFailed("nothing is loaded")
         events = self._model.generate(command.request)
         with closing(cast("Generator[Event]", events)):
-            for event in _until_cancelled(events, self._commands, command.id):
+            for event in gathered(_until_cancelled(events, self._commands, command.id)):
                 self._send(wire.Emitted(command.id, event))
         # Only now, when the generator has let go of the model, may the next request come.
         cancelled = self._commands.is_cancelled(command.id)
@@ -119,6 +122,43 @@ def _until_cancelled(events: Iterator[Event], commands: Commands, id: int) -> It
         if event is None:
             return
         yield event
+
+
+def gathered(
+    events: Iterator[Event], *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Event]:
+    """The same events, with pieces that come faster than a screen shows them put together.
+
+    The first piece goes at once, and so does every piece of a model that needs GATHER_SECONDS for
+    a token. Faster ones wait for company, at most that long and one token more: each event costs
+    server and client 0.4 ms of CPU time, which on two cores the model's own threads stand still.
+    """
+    held: Piece | None = None
+    sent = -GATHER_SECONDS
+    try:
+        for event in events:
+            if isinstance(event, Piece):
+                held = _joined(held, event)
+                if clock() - sent >= GATHER_SECONDS:
+                    yield held
+                    held, sent = None, clock()
+                continue
+            if held is not None:
+                yield held
+                held = None
+            yield event
+    except Exception:
+        if held is not None:
+            yield held  # What was said before it failed was said.
+        raise
+    if held is not None:
+        yield held
+
+
+def _joined(held: Piece | None, piece: Piece) -> Piece:
+    if held is None:
+        return piece
+    return Piece(text=held.text + piece.text, tokens=held.tokens + piece.tokens)
 
 
 def _read_commands(fd: int, commands: Commands) -> None:
