@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from jan_server import engines
 from jan_server.completions import Completions
 from jan_server.downloads import Downloads
 from jan_server.engines.pool import Pool
@@ -41,7 +42,7 @@ class Services:
         id = self.models.default_id()
         try:
             spec = self.models.spec(self.models.ready(id))
-            return f"{id}, {spec.engine}"
+            return f"{id}, {engines.describe(spec)}"
         except JanError as error:
             return f"{id} cannot answer yet: {error.message}"
 

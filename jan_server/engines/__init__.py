@@ -13,6 +13,7 @@ does not read a weights file says `needs_weights = False` in its body.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -20,20 +21,27 @@ import msgspec
 from jan_server.errors import ModelCannotRun
 
 if TYPE_CHECKING:
-    from jan_server.engines.base import Engine
+    from jan_server.engines.base import Engine, ModelSpec
 
 ENTRY_POINTS = "jan_server.engines"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """`target` is `module:Class`. `needs_weights`: a model of it is a file that must be here."""
+    """`target` is `module:Class`. `needs_weights`: a model of it is a file that must be here.
+
+    `device` is `module:function` of a ModelSpec, light to import: what would compute it, in words.
+    """
 
     target: str
     needs_weights: bool = True
+    device: str = ""
 
 
 ENGINES = {
-    "ctransformers": Row("jan_server.engines.ctransformers.engine:CTransformersEngine"),
+    "ctransformers": Row(
+        "jan_server.engines.ctransformers.engine:CTransformersEngine",
+        device="jan_server.engines.ctransformers.builds:device",
+    ),
     "echo": Row("jan_server.engines.echo:EchoEngine", needs_weights=False),
 }
 
@@ -64,15 +72,26 @@ def needs_weights(name: str | None) -> bool:
     return bool(getattr(_entry_points()[own].load(), "needs_weights", True))
 
 
+def describe(spec: ModelSpec) -> str:
+    """The engine and what it would compute with: `ctransformers on cpu (avx2), 2 threads`.
+
+    Raises ModelCannotRun when it could not run here at all.
+    """
+    own = canonical_name(spec.engine)
+    row = ENGINES.get(own)
+    return f"{own} on {_imported(row.device)(spec)}" if row and row.device else own
+
+
 def resolve(name: str | None) -> Engine:
     """Import the engine and make one. Raises ModelCannotRun when there is none of that name."""
-    import importlib
-
     own = canonical_name(name)
-    if own not in ENGINES:
-        return cast("Engine", _entry_points()[own].load()())
-    module, _, attribute = ENGINES[own].target.partition(":")
-    return cast("Engine", getattr(importlib.import_module(module), attribute)())
+    made = _imported(ENGINES[own].target) if own in ENGINES else _entry_points()[own].load()
+    return cast("Engine", made())
+
+
+def _imported(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _entry_points() -> dict[str, Any]:

@@ -31,9 +31,10 @@ from jan_server.engines.base import (
     Progress,
     Started,
 )
-from jan_server.engines.ctransformers import library, machine
+from jan_server.engines.ctransformers import builds, library
+from jan_server.engines.ctransformers.builds import Build
 from jan_server.engines.ctransformers.fitting import fit
-from jan_server.engines.ctransformers.library import Build, NativeModel
+from jan_server.engines.ctransformers.library import NativeModel
 from jan_server.engines.ctransformers.sampling import Sampler, Sampling
 from jan_server.engines.ctransformers.tokenizer import TextEncoder, make_encoder, with_bos
 from jan_server.engines.ctransformers.vocabulary import Vocabulary, read_vocabulary
@@ -65,26 +66,26 @@ class CTransformersEngine:
         except BaseException:
             native.close()
             raise
-        threads = spec.threads or machine.physical_cores()
+        threads = builds.threads_of(spec)
         info = ModelInfo(
             context_length=native.context_length,
             chat_template=header.text("tokenizer.chat_template"),
             bos_token=vocabulary.text(vocabulary.bos),
             eos_token=vocabulary.text(vocabulary.eos),
-            device=f"{build.device}, {threads} threads" + (build.note and f" ({build.note})"),
+            device=builds.described(build, threads),
         )
         return LlamaModel(native, vocabulary, encoder, info=info, threads=threads)
 
 
 def open_model(path: Path, context: int, gpu_layers: int) -> tuple[Build, NativeModel]:
     """The model in the library that fits this machine: the CPU's where a GPU's does not load."""
-    build = library.find_build(gpu_layers)
+    build = builds.find_build(gpu_layers)
     try:
         loaded = library.open_library(build)
     except ModelCannotRun as error:
         if not build.gpu_layers:
             raise
-        build = msgspec.structs.replace(library.find_build(0), note=error.message)
+        build = msgspec.structs.replace(builds.find_build(0), note=error.message)
         loaded = library.open_library(build)
     return build, NativeModel(loaded, path, context_length=context, gpu_layers=build.gpu_layers)
 

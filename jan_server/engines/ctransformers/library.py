@@ -5,7 +5,7 @@ What is worked around here, each measured or read in its source:
 - `import ctransformers` takes 0.3 s, nearly all of it for huggingface_hub, which its `hub` module
   wants. So the package is entered without running its `__init__`, and only `ctransformers.llm`,
   which has the library's signatures, is imported (12 ms).
-- Left to itself it asks py-cpuinfo which build fits this processor, 1.2 s; `machine.py` knows.
+- Left to itself it asks py-cpuinfo which build fits this processor, 1.2 s; `builds.py` knows.
 - `LLM.eval` and `LLM.tokenize` keep and make lists, and the second allots too small a buffer (a
   heap overflow with 50 emoji). So the native functions are called, and `LLM` is not used.
 - More tokens than the context overwrite its end without an error, and a token that the vocabulary
@@ -17,108 +17,19 @@ What is worked around here, each measured or read in its source:
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-import platform
+import importlib
 import sys
-from collections.abc import Collection, Sequence
-from importlib.machinery import ModuleSpec
+from collections.abc import Sequence
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from jan_server.engines.ctransformers import machine
+from jan_server.engines.ctransformers.builds import OTHER_ENGINE, PACKAGE, Build, package_spec
 from jan_server.errors import ModelCannotRun
-
-PACKAGE = "ctransformers"
-LIBRARY_NAMES = {
-    "Linux": "libctransformers.so",
-    "Windows": "ctransformers.dll",
-    "Darwin": "libctransformers.dylib",
-}
-X86_64 = frozenset({"x86_64", "amd64"})
-# Best first: what each build was compiled with (ctransformers' CMakeLists.txt).
-CPU_BUILDS = (("avx2", {"avx2", "fma", "f16c"}), ("avx", {"avx", "f16c"}), ("basic", set[str]()))
-OTHER_ENGINE = "The optional engine `llama-cpp` (a current llama.cpp) would run it"
-
-
-class Build(msgspec.Struct, frozen=True):
-    """One of the libraries in the package. `note` says why it is not what was asked for."""
-
-    name: str
-    gpu_layers: int = 0
-    note: str = ""
-
-    @property
-    def device(self) -> str:
-        if self.name == "cuda":
-            return f"cuda, {self.gpu_layers} layers"
-        return f"cpu ({self.name})"
-
-
-def choose_build(
-    *,
-    system: str,
-    processor: str,
-    flags: Collection[str],
-    builds: Collection[str],
-    gpu_layers: int,
-    devices: int,
-) -> Build:
-    """Which library of those in the package (`builds`) to use. Raises ModelCannotRun if none is.
-
-    The package's libraries are for x86-64, but for `basic` on a Mac, which is for both kinds. A
-    `local` one is there when somebody built ctransformers from source, for that machine.
-    """
-    if "local" in builds:
-        return Build("local", gpu_layers)
-    note = ""
-    if gpu_layers > 0:
-        if devices and "cuda" in builds:
-            return Build("cuda", gpu_layers)
-        note = f"ngl is {gpu_layers}, but no NVIDIA device was found"
-    if processor.lower() not in X86_64:
-        if system == "Darwin" and "basic" in builds:
-            return Build("basic", note=note)
-        raise ModelCannotRun(
-            f"ctransformers has no library for {system} on {processor}. {OTHER_ENGINE}."
-        )
-    for name, needed in CPU_BUILDS:
-        if name in builds and needed <= set(flags):
-            return Build(name, note=note)
-    raise ModelCannotRun(f"ctransformers has no library for {system}. {OTHER_ENGINE}.")
-
-
-def find_build(gpu_layers: int) -> Build:
-    """`choose_build` for this machine."""
-    system = platform.system()
-    return choose_build(
-        system=system,
-        processor=platform.machine(),
-        flags=machine.processor_flags(),
-        builds=installed_builds(package_folder() / "lib", system),
-        gpu_layers=gpu_layers,
-        devices=machine.nvidia_devices() if gpu_layers > 0 else 0,
-    )
-
-
-def package_spec() -> ModuleSpec:
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None:
-        raise ModelCannotRun("ctransformers is not installed: pip install ctransformers==0.2.27")
-    return spec
-
-
-def package_folder() -> Path:
-    return Path(package_spec().origin or "").parent
-
-
-def installed_builds(folder: Path, system: str) -> set[str]:
-    name = LIBRARY_NAMES.get(system, "")
-    return {place.parent.name for place in folder.glob(f"*/{name}")} if name else set()
 
 
 def open_library(build: Build) -> Any:
@@ -136,7 +47,7 @@ def _import_llm() -> ModuleType:
     name = f"{PACKAGE}.llm"
     if name in sys.modules or PACKAGE in sys.modules:
         return importlib.import_module(name)
-    sys.modules[PACKAGE] = importlib.util.module_from_spec(package_spec())
+    sys.modules[PACKAGE] = module_from_spec(package_spec())
     try:
         return importlib.import_module(name)
     finally:

@@ -21,8 +21,8 @@ from jan_server.engines.base import (
     Progress,
     Started,
 )
+from jan_server.engines.ctransformers import builds, machine
 from jan_server.engines.ctransformers import engine as engine_module
-from jan_server.engines.ctransformers import library, machine
 from jan_server.engines.ctransformers.engine import CTransformersEngine, LlamaModel, common_prefix
 from jan_server.engines.ctransformers.library import Build
 from jan_server.engines.ctransformers.vocabulary import read_vocabulary
@@ -80,7 +80,7 @@ def test_a_loaded_model_says_what_its_file_says(tiny: Tiny, load: Load) -> None:
         chat_template=CHATML,
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
-        device=f"cpu ({library.find_build(0).name}), 1 threads",
+        device=f"cpu ({builds.find_build(0).name}), 1 threads",
     )
 
 
@@ -228,9 +228,9 @@ def test_without_an_nvidia_device_the_cpu_computes_and_says_so(tiny: Tiny, load:
 def test_where_the_gpu_library_does_not_load_the_cpu_computes_and_says_so(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = library.find_build
+    find = builds.find_build
     monkeypatch.setattr(
-        library, "find_build", lambda layers: Build("missing", layers) if layers else find(0)
+        builds, "find_build", lambda layers: Build("missing", layers) if layers else find(0)
     )
     build, native = engine_module.open_model(Path(tiny("spm untied").path), 64, 9)
     native.close()
@@ -241,7 +241,7 @@ def test_where_the_gpu_library_does_not_load_the_cpu_computes_and_says_so(
 def test_where_no_library_loads_the_model_is_refused(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "find_build", lambda layers: Build("missing"))
+    monkeypatch.setattr(builds, "find_build", lambda layers: Build("missing"))
     with pytest.raises(ModelCannotRun, match="missing library does not load"):
         CTransformersEngine().load(tiny("spm untied"))
 

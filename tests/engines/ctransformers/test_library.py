@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jan_server.engines.ctransformers import library
-from jan_server.engines.ctransformers.library import Build, NativeModel, choose_build
+from jan_server.engines.ctransformers import builds, library
+from jan_server.engines.ctransformers.builds import Build, choose_build
+from jan_server.engines.ctransformers.library import NativeModel
 from jan_server.errors import ModelCannotRun
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -66,26 +67,26 @@ def test_a_machine_without_a_build_is_told_what_would_run_it(changes: Any) -> No
 
 
 def test_the_installed_builds_are_found() -> None:
-    folder = library.package_folder() / "lib"
-    assert library.installed_builds(folder, "Linux") == {"avx", "avx2", "basic", "cuda"}
-    assert library.installed_builds(folder, "Plan9") == set()
+    folder = builds.package_folder() / "lib"
+    assert builds.installed_builds(folder, "Linux") == {"avx", "avx2", "basic", "cuda"}
+    assert builds.installed_builds(folder, "Plan9") == set()
 
 
 def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "PACKAGE", "ctransformers_is_not_here")
+    monkeypatch.setattr(builds, "PACKAGE", "ctransformers_is_not_here")
     with pytest.raises(ModelCannotRun, match="pip install ctransformers"):
-        library.package_folder()
+        builds.package_folder()
 
 
 def test_the_package_is_whole_for_whoever_imports_it_later(tmp_path: Path) -> None:
     script = """
-from jan_server.engines.ctransformers import library
-library.open_library(library.find_build(0))
+from jan_server.engines.ctransformers import builds, library
+library.open_library(builds.find_build(0))
 import sys
 assert "ctransformers" not in sys.modules
 import ctransformers
 assert ctransformers.AutoModelForCausalLM
-library.open_library(library.find_build(0))
+library.open_library(builds.find_build(0))
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
 
@@ -93,7 +94,7 @@ library.open_library(library.find_build(0))
 @pytest.fixture
 def native(tmp_path: Path) -> Iterator[NativeModel]:
     path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=False)
-    loaded = library.open_library(library.find_build(0))
+    loaded = library.open_library(builds.find_build(0))
     model = NativeModel(loaded, path, context_length=64, gpu_layers=0)
     yield model
     model.close()
@@ -142,7 +143,7 @@ class Failing:
 
 def test_a_failed_evaluation_is_an_error(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=False)
-    loaded = Failing(library.open_library(library.find_build(0)))
+    loaded = Failing(library.open_library(builds.find_build(0)))
     model = NativeModel(loaded, path, context_length=64, gpu_layers=0)
     with pytest.raises(RuntimeError, match="could not evaluate 1 tokens after 0"):
         model.eval([1], n_past=0, threads=1)
@@ -165,6 +166,6 @@ def test_a_closed_model_says_so_and_computes_nothing(native: NativeModel) -> Non
 
 def test_a_file_that_the_library_refuses_is_an_error(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=True)
-    loaded = library.open_library(library.find_build(0))
+    loaded = library.open_library(builds.find_build(0))
     with pytest.raises(ModelCannotRun, match=r"ctransformers refuses tiny\.gguf"):
         NativeModel(loaded, path, context_length=64, gpu_layers=0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jan_server.engines.ctransformers import library
+from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers.library import NativeModel
 from jan_server.engines.ctransformers.tokenizer import (
     BpeEncoder,
@@ -69,7 +69,7 @@ def spm_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def native(spm_path: Path) -> Iterator[Callable[[bytes], list[int]]]:
-    loaded = library.open_library(library.find_build(0))
+    loaded = library.open_library(builds.find_build(0))
     model = NativeModel(loaded, spm_path, context_length=64, gpu_layers=0)
     yield model.tokenize
     model.close()

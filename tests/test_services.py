@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from jan_server.errors import ShuttingDown
+from jan_server.services import Services
+from jan_server.settings import Settings
+from jan_server.types.chat import ChatCompletionRequest, ChatMessage
+from tests.tiny_gguf import write_tiny_gguf
+
+
+@pytest.fixture
+def tiny(write, data_folder):
+    write("models/tiny/model.json", {"settings": {"cpu_threads": 1, "ngl": 0}})
+    write_tiny_gguf(data_folder / "models/tiny/tiny.gguf")
+
+
+def test_the_start_line_names_the_model_and_what_computes_it(settings, tiny):
+    said = Services(settings).describe_model()
+    assert said.startswith("tiny, ctransformers on cpu (")
+    assert said.endswith("), 1 threads")
+
+
+def test_the_start_line_says_what_a_manifest_asks_for_in_vain(settings, tiny, write):
+    write("models/tiny/model.json", {"settings": {"ngl": 100}})
+    assert "no NVIDIA device was found" in Services(settings).describe_model()
+
+
+def test_an_engine_without_a_device_is_only_named(data_folder, echo):
+    settings = Settings(data_folder=data_folder, default_model="echo")
+    assert Services(settings).describe_model() == "echo, echo"
+
+
+def test_a_manifest_with_an_unknown_engine_is_said_at_the_start(data_folder, write):
+    write("models/odd/model.json", {"engine": "steam"})
+    write_tiny_gguf(data_folder / "models/odd/x.gguf")
+    settings = Settings(data_folder=data_folder, default_model="odd")
+    assert "No engine is called 'steam'" in Services(settings).describe_model()
+
+
+def test_after_draining_new_chats_are_refused(settings, echo):
+    async def run():
+        services = Services(settings)
+        await services.drain(1)
+        request = ChatCompletionRequest(
+            messages=[ChatMessage(role="user", content="x")], model="echo"
+        )
+        with pytest.raises(ShuttingDown):
+            await services.completions.complete(request, {})
+        assert services.closing.is_set()
+        await services.close()
+
+    asyncio.run(run())
