@@ -16,9 +16,9 @@ from bench.subject import Answer, Question, Subject, answer_in_process
 from jan_server.engines.base import LoadedModel
 from jan_server.engines.ctransformers.engine import CTransformersEngine
 
-LONG = Question(text="Tell me a long story about a lighthouse keeper.", max_tokens=128)
+LONG = Question(text="Tell me a long story about a lighthouse keeper.", max_tokens=64)
 SHORT = Question(text="What is the capital of France?", max_tokens=1)
-LONG_ROUNDS = 8
+LONG_ROUNDS = 30
 SHORT_ROUNDS = 40
 
 Pair = tuple[Answer, Answer]
@@ -36,9 +36,9 @@ def _take_turns(
     model: LoadedModel, server: Server, question: Question, rounds: int
 ) -> Iterator[Pair]:
     """Served and in-process answers; the first of each, which fills the caches, is not counted."""
-    with closing(server.connect()) as connection:
+    with closing(server.connect()) as client:
         sides = [
-            lambda: server.answer(connection, question),
+            lambda: client.answer(question),
             lambda: answer_in_process(model, question),
         ]
         for round in range(rounds + 1):
