@@ -6,6 +6,9 @@ here knows an HTTP library: `web/errors.py` is the only translator.
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 
 class JanError(Exception):
     """The root of the family. `param` names the offending field; `retry_after` is in seconds."""
@@ -116,10 +119,11 @@ class ModelNotDownloaded(JanError):
     type = "invalid_request_error"
     code = "model_not_downloaded"
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, *, data_folder: Path) -> None:
+        # With the folder: whoever serves one by a flag would get the model into another.
         super().__init__(
             f"The model {id!r} is known but not downloaded. Get it with: "
-            f"python -m jan_server pull {id}"
+            f"python -m jan_server pull {id} --data-folder {shlex.quote(str(data_folder))}"
         )
 
 

@@ -84,7 +84,7 @@ class Models:
         """
         model = self.get(id or self.default_id())
         if not model.answers:
-            raise ModelNotDownloaded(model.id)
+            raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
         return model
 
     def default_id(self) -> str:
@@ -134,7 +134,7 @@ class Models:
         """
         model = await asyncio.to_thread(self.get, id)
         if not self._store.models.has(id) or (id in catalogue.load() and model.weights is None):
-            raise ModelNotDownloaded(id)
+            raise ModelNotDownloaded(id, data_folder=self._settings.data_folder)
         await self._pool.unload(model.id)
         return await asyncio.to_thread(self._move_to_trash, model, now=now)
 
