@@ -7,11 +7,12 @@ The map, in reading order. Each layer imports only what stands above it here:
     store/     the data folder        engines/     models: load, generate, close
     web/       Starlette without Jan  catalogue/   manifests of models that are known to run
     templates parameters              chat messages -> prompt; which value of a parameter wins
-    completions downloads             one chat completion; getting a model
+    downloads models                  getting a model; which models there are
+    completions following             one chat completion; thread.json follows its messages
     services                          everything a route may use, opened and closed in order
     representations                   a stored resource -> what goes over the wire
     routes/                           the API as one table
-    app server cli                    ASGI application, Hypercorn, command line
+    app server pull cli               ASGI application, Hypercorn, command line
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 """The command line: `python -m jan_server [serve]`, `pull MODEL`, `version`; also `jan-server`.
 
-Exit codes: 0 fine, 2 wrong usage or cannot start. What a command does not need it does not
-import: serving must start fast.
+Exit codes: 0 fine, 1 the command failed, 2 wrong usage, broken settings or cannot start.
+What a command does not need it does not import: serving must start fast.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 
 from jan_server import __version__, data_folder, logs, settings
-from jan_server.errors import JanError
+from jan_server.errors import JanError, SettingsInvalid
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,34 +38,31 @@ def main() -> None:
     """A local server for Jan's and OpenAI's API over plain files. Without a command it serves."""
 
 
-def _fails_in_one_line(code: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def _fails_in_one_line(command: Callable[P, T]) -> Callable[P, T]:
     """Errors that a person can mend are one line on stderr and an exit code, not a traceback."""
 
-    def decorate(command: Callable[P, T]) -> Callable[P, T]:
-        @wraps(command)
-        def run(*args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                return command(*args, **kwargs)
-            except JanError as error:
-                click.echo(f"jan_server: {error.message}", err=True)
-                sys.exit(code)
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except JanError as error:
+            click.echo(f"jan_server: {error.message}", err=True)
+            sys.exit(CANNOT_START if isinstance(error, SettingsInvalid) else FAILED)
 
-        return run
-
-    return decorate
+    return run
 
 
 def _data_folder_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--data-folder",
-        type=click.Path(path_type=Path),
+        type=str,
         metavar="DIR",
         help="The Jan data folder. Default: JAN_DATA_FOLDER, Jan's own setting, "
         "an existing Jan folder, else ~/jan.",
     )(command)
 
 
-def _find_folder(flag: Path | None) -> data_folder.DataFolder:
+def _find_folder(flag: str | None) -> data_folder.DataFolder:
     return data_folder.find(flag, os.environ, data_folder.Places.of_this_user())
 
 
@@ -78,8 +74,8 @@ def _find_folder(flag: Path | None) -> data_folder.DataFolder:
 @click.option("--allowed-host", multiple=True, metavar="NAME", help="A further Host name.")
 @click.option("--allowed-origin", multiple=True, metavar="ORIGIN", help="A further web origin.")
 @click.option("--default-model", metavar="ID", help="Answers requests that name no model.")
-@_fails_in_one_line(CANNOT_START)
-def serve(data_folder: Path | None, **flags: Any) -> None:
+@_fails_in_one_line
+def serve(data_folder: str | None, **flags: Any) -> None:
     """Serve the API until Ctrl-C."""
     from jan_server import server
 
@@ -93,8 +89,8 @@ def serve(data_folder: Path | None, **flags: Any) -> None:
 @main.command()
 @click.argument("model")
 @_data_folder_option
-@_fails_in_one_line(FAILED)
-def pull(model: str, data_folder: Path | None) -> None:
+@_fails_in_one_line
+def pull(model: str, data_folder: str | None) -> None:
     """Get a MODEL of the catalogue, check it and make it ready to run."""
     from jan_server import pull as pulling
 

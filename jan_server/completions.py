@@ -18,10 +18,10 @@ import msgspec
 from msgspec import UNSET
 from ulid import ULID
 
-from jan_server import parameters, templates
+from jan_server import ids, parameters, templates
 from jan_server.engines.base import Event, Finished, Piece, Progress, Started
 from jan_server.engines.pool import Pool
-from jan_server.errors import ParameterNotSupported
+from jan_server.errors import InvalidRequest, ParameterNotSupported
 from jan_server.models import Models
 from jan_server.types.chat import (
     ChatCompletion,
@@ -79,6 +79,13 @@ WITHOUT_EFFECT = {
 }
 
 
+KNOWN = {
+    *ChatCompletionRequest.__struct_fields__,
+    *(name for row in parameters.ROWS for name in row.names),
+    *REFUSED,
+    *WITHOUT_EFFECT,
+}
+
 # A client that sends ever new names must not make the log or this memory grow.
 UNKNOWN_LOGGED_AT_MOST = 100
 
@@ -122,6 +129,8 @@ class Completions:
         refuse_what_cannot_be_honoured(sent)
         self._log_unknown(sent)
         turns = [_turn(message, index) for index, message in enumerate(request.messages)]
+        if request.model:
+            ids.check_lookup_id("model", request.model, param="$.model")
         model = await asyncio.to_thread(self._models.ready, request.model or None)
         turns = _with_system_message(turns, model.manifest.settings.system_message)
         chosen = parameters.resolve(sent, [(model.id, model.manifest.parameters)])
@@ -143,8 +152,7 @@ class Completions:
                         yield chunk
 
     def _log_unknown(self, sent: Mapping[str, Any]) -> None:
-        known = {*ChatCompletionRequest.__struct_fields__, *WITHOUT_EFFECT, *REFUSED}
-        for name in sent.keys() - known - self._unknown_seen:
+        for name in sent.keys() - KNOWN - self._unknown_seen:
             if len(self._unknown_seen) < UNKNOWN_LOGGED_AT_MOST:
                 self._unknown_seen.add(name)
                 log.info("chat completions: the parameter %.80r is unknown and ignored", name)
@@ -162,8 +170,17 @@ def refuse_what_cannot_be_honoured(sent: Mapping[str, Any]) -> None:
 
 def _turn(message: ChatMessage, index: int) -> dict[str, str]:
     """What a chat template sees of a message. OpenAI's `developer` is the system of old."""
+    path = f"$.messages[{index}]"
+    for name in ("tool_calls", "function_call"):
+        if getattr(message, name):
+            raise ParameterNotSupported(
+                f"This server cannot honour {path}.{name} here yet: leave it out.",
+                param=f"{path}.{name}",
+            )
+    if message.content is UNSET or (message.content is None and message.role != "assistant"):
+        raise InvalidRequest(f"{path}.content: it is missing.", param=f"{path}.content")
     role = "system" if message.role == "developer" else message.role
-    turn = {"role": role, "content": _text(message.content, f"$.messages[{index}].content")}
+    turn = {"role": role, "content": _text(message.content, f"{path}.content")}
     return turn if message.name is UNSET else {**turn, "name": message.name}
 
 

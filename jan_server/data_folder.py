@@ -45,7 +45,9 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
 
 def find(flag: str | Path | None, environ: Mapping[str, str], places: Places) -> DataFolder:
     """The data folder to use, absolute. Raises SettingsInvalid when a pointer file is broken."""
-    if flag:
+    if flag is not None:
+        if not str(flag):
+            raise SettingsInvalid("--data-folder is empty: name a folder.")
         return _absolute(flag, "--data-folder")
     for name in VARIABLES:
         if environ.get(name):

@@ -103,7 +103,7 @@ class NotFound(JanError):
 
     def __init__(self, kind: str, id: str, *, hint: str = "") -> None:
         super().__init__(f"No {kind} has the id {id!r}." + (f" {hint}" if hint else ""))
-        self.code = f"{kind}_not_found"
+        self.code = f"{kind.replace(' ', '_')}_not_found"
 
 
 class RouteNotFound(JanError):

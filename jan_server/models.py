@@ -32,7 +32,8 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model and what is known of it.
 
     `value` is the JSON object of its manifest; `created` in seconds; `weights` is None where there
-    are none, and `answers` whether it could answer a chat.
+    are none, and `answers` whether it could answer a chat. `download_error` is why the last
+    download failed, if it did.
     """
 
     id: str
@@ -41,6 +42,7 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     weights: Path | None
     state: ModelState
+    download_error: str | None = None
 
     @property
     def answers(self) -> bool:
@@ -80,12 +82,16 @@ class Models:
     def ready(self, id: str | None) -> KnownModel:
         """A model that can answer, the default one for None.
 
-        Raises as `get`, and ModelNotDownloaded with the command that gets it.
+        Raises as `get`, ModelCannotRun for an engine that nobody knows, and ModelNotDownloaded or
+        NotFound with what to do.
         """
         model = self.get(id or self.default_id())
-        if not model.answers:
-            raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
-        return model
+        engines.canonical_name(model.manifest.engine)
+        if model.answers:
+            return model
+        if not model.manifest.downloads():
+            raise self._without_address(model)
+        raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
 
     def default_id(self) -> str:
         """The model for requests that name none: as set, else the catalogue's, else the first.
@@ -113,17 +119,23 @@ class Models:
         )
 
     def start_download(self, id: str) -> bool:
-        """Get a model in the background. False when it is here, or already on its way."""
+        """Get a model in the background. False when it is here, or already on its way.
+
+        Raises as `get`, and NotFound when its manifest says of no place to get it from.
+        """
         model = self.get(id)
         if model.answers:
             return False
+        if not model.manifest.downloads():
+            raise self._without_address(model)
         return self._downloads.start(id, model.value, folder=self.folder_of(id))
 
     def folder_of(self, id: str) -> Path:
         """Where a model's files are, or will be. Raises InvalidId."""
-        if self._store.models.has(id):
+        try:
             return self._store.models.folder(id)
-        return self._store.models.place.path / check_new_id("model", id)
+        except NotFound:
+            return self._store.models.place.path / check_new_id("model", id)
 
     async def delete(self, id: str, *, now: bool = False) -> DeletedModel:
         """Unload a model and move it to the trash; with `now` its disk space is free at once.
@@ -133,20 +145,26 @@ class Models:
         there is nothing to delete, and FileBroken.
         """
         model = await asyncio.to_thread(self.get, id)
-        if not self._store.models.has(id) or (id in catalogue.load() and model.weights is None):
-            raise ModelNotDownloaded(id, data_folder=self._settings.data_folder)
+        if not self._is_deletable(model):
+            raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
         await self._pool.unload(model.id)
         return await asyncio.to_thread(self._move_to_trash, model, now=now)
+
+    def _is_deletable(self, model: KnownModel) -> bool:
+        """There is a folder, and more in it than the manifest that would stay."""
+        is_here = self._store.models.has(model.id)
+        return is_here and (model.weights is not None or model.id not in catalogue.load())
 
     def _move_to_trash(self, model: KnownModel, *, now: bool) -> DeletedModel:
         folder = self._store.models.folder(model.id)
         is_kept = model.id in catalogue.load()
-        if is_kept:
+        if now or is_kept:
             trashed = self._store.models.delete_files(model.id, is_weights(model))
-        else:
-            trashed = self._store.models.delete(model.id)
-        if now:
-            self._store.trash.free(trashed)
+            if now:
+                # Only the weights: notes and manifests are small, and nobody can get them again.
+                self._store.trash.free(trashed)
+        if not is_kept:
+            self._store.models.delete(model.id)
         return DeletedModel(
             id=model.id,
             weights=_fate(model.weights, folder, freed=now),
@@ -170,7 +188,8 @@ class Models:
         model = KnownModel(
             id=id,
             value=value,
-            manifest=Manifest.from_value(value),
+            manifest=Manifest.from_value(value, name=id),
+            download_error=self._failure(id),
             created=int(created),
             weights=weights,
             state="not_downloaded",
@@ -186,7 +205,19 @@ class Models:
 
     def _hint(self) -> str:
         there = [model.id for model in self.list()]
-        return f"Here are: {', '.join(there)}." if there else "None is here yet."
+        more = [id for id in catalogue.load() if id not in there]
+        here = f"Here are: {', '.join(there)}. " if there else "None is here yet. "
+        return f"{here}The catalogue has: {', '.join(more)}."
+
+    def _failure(self, id: str) -> str | None:
+        failure = self._downloads.failure(id)
+        return failure.message if failure else None
+
+    def _without_address(self, model: KnownModel) -> NotFound:
+        place = self.folder_of(model.id)
+        return NotFound(
+            "model file", model.id, hint=f"Its manifest names no address: put a .gguf into {place}."
+        )
 
 
 def _needs_weights(manifest: Manifest) -> bool:

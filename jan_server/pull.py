@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -30,7 +31,8 @@ def pull(id: str, settings: Settings) -> None:
     console = Console(file=sys.stderr)
     model = services.models.get(id)
     if model.answers:
-        console.print(f"{id} is here already: {model.weights}")
+        where = f": {model.weights}" if model.weights else ", without weights of its own"
+        _say(console, f"{id} is here already{where}")
     else:
         with _bar(console) as show:
             download(
@@ -40,10 +42,15 @@ def pull(id: str, settings: Settings) -> None:
                 on_progress=show,
             )
         model = services.models.ready(id)
-        console.print(f"{id} is here, whole and verified: {model.weights}")
-    with console.status(f"Making {id} ready to run"):
+        _say(console, f"{id} is here, whole and verified: {model.weights}")
+    with console.status(escape(f"Making {id} ready to run")):
         asyncio.run(_prepare(services.models.spec(model)))
-    console.print(f"{id} is ready.")
+    _say(console, f"{id} is ready.")
+
+
+def _say(console: Console, line: str) -> None:
+    """One line whatever its length, its brackets no markup: paths are to be copied."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 async def _prepare(spec: ModelSpec) -> None:
@@ -70,7 +77,7 @@ def _bar(console: Console) -> Iterator[Callable[[DownloadProgress], None]]:
         def show(progress: DownloadProgress) -> None:
             bar.update(
                 task,
-                description=f"{progress.phase} {progress.file}",
+                description=escape(f"{progress.phase} {progress.file}"),
                 completed=progress.bytes_done,
                 total=progress.bytes_total,
             )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -62,20 +62,36 @@ def client_of(headers: Mapping[str, str], query: PageQuery) -> Client:
     return Client.PAGING if query.asks_for_a_part() else Client.DOCUMENT
 
 
+class HasId(Protocol):
+    """What a list is made of before it is shown."""
+
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=HasId)
+
+
 def listing(
-    kind: str, oldest_first: Sequence[dict[str, Any]], query: PageQuery, client: Client
+    kind: str,
+    oldest_first: Sequence[T],
+    query: PageQuery,
+    client: Client,
+    *,
+    show: Callable[[T], dict[str, Any]],
 ) -> Any:
     """The list of a kind as this client expects it: a bare array or a list object.
 
-    Raises InvalidRequest for a limit that is not allowed and for a cursor that names nothing.
+    `show` is called for those that are in the answer, not for all. Raises InvalidRequest for a
+    limit that is not allowed and for a cursor that names nothing.
     """
     defaults = LISTS[kind][client]
     order = defaults.order if query.order is UNSET else query.order
     items = list(oldest_first) if order == "asc" else list(reversed(oldest_first))
     if defaults.bare:
-        return items
+        return [show(item) for item in items]
     data, has_more = _part(items, query, defaults.limit)
-    return list_object(data, has_more=has_more)
+    return list_object([show(item) for item in data], has_more=has_more)
 
 
 def list_object(data: Sequence[dict[str, Any]], *, has_more: bool = False) -> dict[str, Any]:
@@ -89,9 +105,7 @@ def list_object(data: Sequence[dict[str, Any]], *, has_more: bool = False) -> di
     }
 
 
-def _part(
-    items: list[dict[str, Any]], query: PageQuery, default: int | None
-) -> tuple[list[dict[str, Any]], bool]:
+def _part(items: list[T], query: PageQuery, default: int | None) -> tuple[list[T], bool]:
     """The items between the cursors, cut to the limit, and whether the cut left any out.
 
     With `before` alone it is the part that ends there, so that paging backwards meets every item.
@@ -113,9 +127,9 @@ def _limit(limit: int) -> int | None:
     return None if limit == -1 else limit
 
 
-def _position(items: Sequence[Mapping[str, Any]], id: str, param: str) -> int:
+def _position(items: Sequence[HasId], id: str, param: str) -> int:
     for position, item in enumerate(items):
-        if item["id"] == id:
+        if item.id == id:
             return position
     raise InvalidRequest(f"No item of this list has the id {id!r}.", param=param)
 

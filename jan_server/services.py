@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from contextlib import suppress
 
 from jan_server import engines
 from jan_server.completions import Completions
@@ -12,13 +10,10 @@ from jan_server.downloads import Downloads
 from jan_server.engines.pool import Pool
 from jan_server.engines.process import EngineProcess
 from jan_server.errors import JanError
+from jan_server.following import Following
 from jan_server.models import Models
 from jan_server.settings import Settings
 from jan_server.store import Store
-
-log = logging.getLogger(__name__)
-
-FOLLOW_SECONDS = 0.5
 
 
 class Services:
@@ -34,8 +29,8 @@ class Services:
         self.pool = Pool(EngineProcess.start, load_patience=settings.load_patience)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
         self.completions = Completions(self.models, self.pool)
+        self.following = Following(self.store)
         self.closing = asyncio.Event()
-        self._following: dict[str, asyncio.Task[None]] = {}
 
     def describe_model(self) -> str:
         """For the start line: the default model and what would compute it."""
@@ -45,20 +40,6 @@ class Services:
             return f"{id}, {engines.describe(spec)}"
         except JanError as error:
             return f"{id} cannot answer yet: {error.message}"
-
-    def thread_changed(self, id: str) -> None:
-        """Have `thread.json` follow the messages, once for all that come within half a second."""
-        if id not in self._following:
-            self._following[id] = asyncio.create_task(self._follow(id))
-
-    async def _follow(self, id: str) -> None:
-        with suppress(asyncio.CancelledError):  # `close` does not wait out the delay.
-            await asyncio.sleep(FOLLOW_SECONDS)
-        del self._following[id]
-        try:
-            await asyncio.to_thread(self.store.messages(id).touch)
-        except JanError as error:
-            log.warning("thread.json of %s does not show its last message: %s", id, error)
 
     async def drain(self, seconds: float) -> None:
         """Refuse new chats, let running answers end, for so long at most; end open streams."""
@@ -70,7 +51,4 @@ class Services:
         self.closing.set()
         await self.pool.close()
         await asyncio.to_thread(self.downloads.close)
-        following = list(self._following.values())
-        for task in following:
-            task.cancel()
-        await asyncio.gather(*following)
+        await self.following.close()

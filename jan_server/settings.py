@@ -10,9 +10,10 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from jan_server.errors import SettingsInvalid
 
@@ -30,14 +31,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_folder: Path
     host: str = "127.0.0.1"
     port: int = 1337
-    api_key: str | None = None
+    api_key: Annotated[str, Meta(min_length=1)] | None = None
     allowed_host: tuple[str, ...] = ()
     allowed_origin: tuple[str, ...] = ()
     default_model: str | None = None
     default_assistant: str = "jan"
-    threads: int | None = None
-    max_body: int = 10 * 1024 * 1024
-    load_patience: float = 60.0
+    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
+    max_body: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024
+    load_patience: Annotated[float, Meta(ge=0)] = 60.0
     fsync: bool = True
 
 
@@ -75,7 +76,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _take(values: dict[str, Any], found: Mapping[str, Any], *, source: str) -> None:
     """Put `found` over `values`, each checked by the type of its field."""
-    fields = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    fields = get_type_hints(Settings, include_extras=True)
     del fields["data_folder"]
     for key, value in found.items():
         if key not in fields:

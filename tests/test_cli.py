@@ -112,3 +112,23 @@ def test_the_default_model_has_the_pinned_sum(smollm2_folder, smollm2_path):
     manifest = json.loads((smollm2_path.parent / "model.json").read_text())
     assert manifest["sources"][0]["sha256"] == pinned
     assert len(list((smollm2_folder / ".jan_server/fitted").rglob("*.gguf"))) == 1
+
+
+def test_broken_settings_are_wrong_usage_for_every_command(run, write, data_folder):
+    write(".jan_server/settings.toml", "prot = 1")
+    for command in (["serve"], ["pull", "tiny"]):
+        done = run(*command, "--data-folder", str(data_folder))
+        assert (done.exit_code, "prot" in done.output) == (2, True)
+
+
+def test_a_name_with_brackets_is_shown_as_it_is(run, write, data_folder):
+    write("models/[b]x/model.json", {})
+    write_tiny_gguf(data_folder / "models/[b]x/m.gguf")
+    done = run("pull", "[b]x", "--data-folder", str(data_folder))
+    assert done.exit_code == 0, done.output
+    assert str(data_folder / "models/[b]x/m.gguf") in done.output
+
+
+def test_an_engine_without_weights_needs_no_pull(run, echo, data_folder):
+    done = run("pull", "echo", "--data-folder", str(data_folder))
+    assert "without weights of its own" in done.output

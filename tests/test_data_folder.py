@@ -85,3 +85,8 @@ def test_a_folder_that_is_only_called_jan_is_still_the_default(places, tmp_path)
 def test_the_places_of_this_user_are_absolute():
     found = Places.of_this_user()
     assert all(path.is_absolute() for path in (found.home, found.config, found.data))
+
+
+def test_an_empty_flag_is_refused(places):
+    with pytest.raises(SettingsInvalid, match="--data-folder is empty"):
+        find("", {}, places)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
 from jan_server import representations
@@ -109,7 +111,15 @@ def test_who_calls_is_seen_from_header_and_query(headers, query, client):
     assert client_of(headers, query) is client
 
 
-ITEMS = [{"id": str(n)} for n in range(1, 31)]
+class Item(NamedTuple):
+    id: str
+
+
+ITEMS = [Item(str(n)) for n in range(1, 31)]
+
+
+def show(item):
+    return {"id": item.id}
 
 
 def ids(answer):
@@ -128,7 +138,7 @@ def ids(answer):
     ],
 )
 def test_each_client_gets_the_list_it_expects(kind, client, bare, expected):
-    answer = listing(kind, ITEMS, PageQuery(), client)
+    answer = listing(kind, ITEMS, PageQuery(), client, show=show)
     assert isinstance(answer, list) is bare
     assert ids(answer) == expected
 
@@ -148,7 +158,7 @@ def test_each_client_gets_the_list_it_expects(kind, client, bare, expected):
     ],
 )
 def test_cursors_and_limits_cut_the_list(query, expected, has_more):
-    answer = listing("messages", ITEMS, query, Client.PAGING)
+    answer = listing("messages", ITEMS, query, Client.PAGING, show=show)
     assert (ids(answer), answer["has_more"]) == (expected, has_more)
 
 
@@ -173,5 +183,16 @@ def test_a_list_object_names_its_ends():
 )
 def test_a_wrong_part_is_refused_by_name(query, param):
     with pytest.raises(InvalidRequest) as caught:
-        listing("messages", ITEMS, query, Client.PAGING)
+        listing("messages", ITEMS, query, Client.PAGING, show=show)
     assert caught.value.param == param
+
+
+def test_only_what_is_in_the_answer_is_shown():
+    shown = []
+
+    def show_and_note(item):
+        shown.append(item.id)
+        return show(item)
+
+    listing("messages", ITEMS, PageQuery(limit=2), Client.PAGING, show=show_and_note)
+    assert shown == ["1", "2"]

@@ -42,6 +42,10 @@ def test_lists_are_written_as_toml_lists(tmp_path, settings_file):
         ("port = 'many'", ["'port'", "settings.toml", "int"]),
         ("port = 1337\nport = = 2", ["settings.toml cannot be read", "line 2"]),
         ("port = 99999", ["port must be between 0 and 65535"]),
+        ("threads = -4", ["'threads'", ">= 1"]),
+        ("max-body = -1", ["'max_body'", ">= 1024"]),
+        ("load-patience = -1", ["'load_patience'", ">= 0"]),
+        ("api-key = ''", ["'api_key'", "length >= 1"]),
         ("host = '0.0.0.0'", ["0.0.0.0 lets other machines in", "--api-key"]),
     ],
 )
@@ -68,3 +72,8 @@ def test_a_wrong_variable_is_named(tmp_path):
 
 def test_another_address_is_possible_with_a_key(tmp_path):
     assert resolve(tmp_path, {"JAN_API_KEY": "k"}, {"host": "0.0.0.0"}).host == "0.0.0.0"
+
+
+def test_an_empty_key_on_the_command_line_is_no_key_in_silence(tmp_path):
+    with pytest.raises(SettingsInvalid, match="'api_key' in the command line"):
+        resolve(tmp_path, {}, {"api_key": ""})

@@ -132,6 +132,7 @@ def gathered(
     The first piece goes at once, and so does every piece of a model that needs GATHER_SECONDS for
     a token. Faster ones wait for company, at most that long and one token more: each event costs
     server and client 0.4 ms of CPU time, which on two cores the model's own threads stand still.
+    When the process is killed, what waits is lost with it.
     """
     held: Piece | None = None
     sent = -GATHER_SECONDS

@@ -153,11 +153,17 @@ class _Model:
         self.promised = False
         self.failure: tuple[Wanted, BaseException] | None = None
 
+    @property
+    def seen_status(self) -> Status:
+        """As it is set, but for a process that died while nobody used it."""
+        process = self.process
+        dead = self.status == "idle" and not (process and process.alive)
+        return "dead" if dead else self.status
+
     def room(self) -> Room:
-        dead = self.status == "idle" and not (self.process and self.process.alive)
         return Room(
             id=self.id,
-            status="dead" if dead else self.status,
+            status=self.seen_status,
             holds=self.holds,
             waiting=tuple(waiter.wanted for waiter in self.queue),
         )
@@ -216,9 +222,10 @@ class Pool:
             await self._leave(model, waiter)
 
     def running(self) -> dict[str, State]:
-        """The models in memory or on their way, by id."""
-        rooms = [model.room() for model in self._models.values()]
-        return {room.id: _STATES[room.status] for room in rooms if room.status in _STATES}
+        """The models in memory or on their way, by id. Callable from any thread."""
+        # list() of a dict is one step; the queues are the event loop's and not looked at.
+        seen = [(model.id, model.seen_status) for model in list(self._models.values())]
+        return {id: _STATES[status] for id, status in seen if status in _STATES}
 
     async def unload(self, id: str, because: JanError | None = None) -> None:
         """Free the model's memory now. Who waits for it or has its turn gets `because`."""

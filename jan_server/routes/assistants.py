@@ -23,9 +23,12 @@ from jan_server.web.routing import Route
 async def list_assistants(services: Services, request: Request) -> Response:
     query = read_query(request, PageQuery)
     client = representations.client_of(request.headers, query)
-    found = await asyncio.to_thread(services.store.assistants.list)
-    oldest_first = sorted(map(_shown, found), key=lambda a: (a["created_at"], a["id"]))
-    return json_response(representations.listing("assistants", oldest_first, query, client))
+
+    def listed() -> Any:
+        oldest_first = sorted(services.store.assistants.list(), key=lambda a: (_created(a), a.id))
+        return representations.listing("assistants", oldest_first, query, client, show=_shown)
+
+    return json_response(await asyncio.to_thread(listed))
 
 
 async def get_assistant(services: Services, request: Request) -> Response:
@@ -35,8 +38,12 @@ async def get_assistant(services: Services, request: Request) -> Response:
 
 
 def _shown(document: Document) -> dict[str, Any]:
-    created = formats.seconds(document.value.get("created_at")) or document.mtime
-    return representations.assistant(document.value, id=document.id, created_at=int(created))
+    created = _created(document)
+    return representations.assistant(document.value, id=document.id, created_at=created)
+
+
+def _created(document: Document) -> int:
+    return int(formats.seconds(document.value.get("created_at")) or document.mtime)
 
 
 ROUTES = [

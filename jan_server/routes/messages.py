@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -24,9 +25,12 @@ async def list_messages(services: Services, request: Request) -> Response:
     query = read_query(request, PageQuery)
     client = representations.client_of(request.headers, query)
     id = request.path_params["thread_id"]
-    found = await asyncio.to_thread(services.store.messages(id).list)
-    in_file_order = [_shown(id, message) for message in found]
-    return json_response(representations.listing("messages", in_file_order, query, client))
+
+    def listed() -> Any:
+        found = services.store.messages(id).list()
+        return representations.listing("messages", found, query, client, show=partial(_shown, id))
+
+    return json_response(await asyncio.to_thread(listed))
 
 
 async def create_message(services: Services, request: Request) -> Response:
@@ -34,7 +38,7 @@ async def create_message(services: Services, request: Request) -> Response:
     check_content(asked.content, "$.content")
     id = request.path_params["thread_id"]
     [created] = await asyncio.to_thread(services.store.messages(id).append, [sent])
-    services.thread_changed(id)
+    services.following.thread_changed(id)
     return json_response(_shown(id, created))
 
 

@@ -66,7 +66,7 @@ async def delete_model(services: Services, request: Request) -> Response:
 
 def _shown(model: KnownModel) -> dict[str, Any]:
     sources = model.manifest.downloads()
-    return representations.model(
+    shown = representations.model(
         model.value,
         id=model.id,
         created=model.created,
@@ -74,6 +74,7 @@ def _shown(model: KnownModel) -> dict[str, Any]:
         state=model.state,
         source_url=sources[0].url if sources else "",
     )
+    return {**shown, "download_error": model.download_error} if model.download_error else shown
 
 
 DOWNLOAD = Route(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -36,8 +37,17 @@ DOCUMENTED = frozenset({"title", "assistants", "messages", "metadata"})
 async def list_threads(services: Services, request: Request) -> Response:
     query = read_query(request, PageQuery)
     client = representations.client_of(request.headers, query)
-    oldest_first = await asyncio.to_thread(_by_last_update, services.store)
-    return json_response(representations.listing("threads", oldest_first, query, client))
+    store = services.store
+
+    def listed() -> Any:
+        oldest_first = sorted(
+            store.threads.list(), key=lambda t: (store.thread_times(t).updated, t.id)
+        )
+        return representations.listing(
+            "threads", oldest_first, query, client, show=partial(_shown, store)
+        )
+
+    return json_response(await asyncio.to_thread(listed))
 
 
 async def create_thread(services: Services, request: Request) -> Response:
@@ -71,15 +81,6 @@ def _shown(store: Store, thread: Document) -> dict[str, Any]:
     return representations.thread(thread.value, id=thread.id, created_at=created)
 
 
-def _by_last_update(store: Store) -> list[dict[str, Any]]:
-    found = [(store.thread_times(thread), thread) for thread in store.threads.list()]
-    found.sort(key=lambda pair: (pair[0].updated, pair[1].id))
-    return [
-        representations.thread(thread.value, id=thread.id, created_at=times.created)
-        for times, thread in found
-    ]
-
-
 def _create(services: Services, asked: CreateThread, sent: Mapping[str, Any]) -> dict[str, Any]:
     messages = sent.get("messages") or []
     for index, message in enumerate(asked.messages or []):
@@ -89,7 +90,7 @@ def _create(services: Services, asked: CreateThread, sent: Mapping[str, Any]) ->
         title=asked.title or "New Thread",
         metadata=asked.metadata or {},
         messages=messages,
-        extra={key: sent[key] for key in sent.keys() - OURS - DOCUMENTED},
+        extra={key: value for key, value in sent.items() if key not in OURS | DOCUMENTED},
     )
     return _shown(services.store, thread)
 

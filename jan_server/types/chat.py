@@ -13,11 +13,17 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class ChatMessage(Struct, kw_only=True):
-    """One turn of the conversation. `content` is a string or a list of text parts."""
+    """One turn of the conversation.
+
+    `content` is a string or a list of text parts; only an assistant's may be null. Tool calls are
+    not supported.
+    """
 
     role: ChatRole
-    content: str | list[SentPart] | None
+    content: str | list[SentPart] | UnsetType | None = UNSET
     name: str | UnsetType = UNSET
+    tool_calls: list[Any] | UnsetType | None = UNSET
+    function_call: dict[str, Any] | UnsetType | None = UNSET
 
 
 class StreamOptions(Struct, kw_only=True):
@@ -39,9 +45,7 @@ class ChatCompletionRequest(Struct, kw_only=True):
     max_completion_tokens: Annotated[float, Meta(ge=1)] | UnsetType | None = UNSET
     stop: str | list[str] | UnsetType | None = UNSET
     temperature: (
-        Annotated[float, Meta(ge=0, le=2, description="Default 0.7.")]
-        | UnsetType
-        | None
+        Annotated[float, Meta(ge=0, le=2, description="Default 0.7.")] | UnsetType | None
     ) = UNSET
     top_p: Annotated[float, Meta(ge=0, le=1, description="Default 0.95.")] | UnsetType | None = (
         UNSET

@@ -25,7 +25,10 @@ WeightsFate = Literal["trash", "freed", "kept", "absent"]
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
 Bytes = Annotated[int, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=1)]
+# More than any machine has: what is beyond is a slip, and native code takes it at its word.
+Count = Annotated[int, Meta(ge=1, le=2**24)]
+Layers = Annotated[int, Meta(ge=-1, le=10_000)]
+Threads = Annotated[int, Meta(ge=1, le=512)]
 
 
 class Source(Struct, kw_only=True, frozen=True):
@@ -50,8 +53,8 @@ class ModelSettings(Struct, kw_only=True, frozen=True):
     """
 
     ctx_len: Count | None = None
-    ngl: int | None = None
-    cpu_threads: Count | None = None
+    ngl: Layers | None = None
+    cpu_threads: Threads | None = None
     n_parallel: Count | None = None
     embedding: bool | None = None
     prompt_template: str | None = None
@@ -78,10 +81,13 @@ class Manifest(Struct, kw_only=True, frozen=True):
     aliases: tuple[str, ...] = ()
 
     @classmethod
-    def from_value(cls, value: Any) -> Manifest:
-        """Understand a decoded model.json, whatever it holds. Never raises."""
-        id = value.get("id") if isinstance(value, Mapping) else None
-        return _read_struct(cls, value, f"model.json of {id!r}")
+    def from_value(cls, value: Any, *, name: str = "") -> Manifest:
+        """Understand a decoded model.json, whatever it holds. Never raises.
+
+        `name` is the model's, for the log; without one it is the id in the manifest.
+        """
+        own = value.get("id") if isinstance(value, Mapping) else None
+        return _read_struct(cls, value, f"model.json of {name or own}")
 
     def downloads(self) -> tuple[Source, ...]:
         """The files to get: `sources` (Jan 0.4.6 and later), else the one of `source_url`."""
@@ -132,6 +138,9 @@ class Model(Struct, kw_only=True):
     ) = UNSET
     metadata: dict[str, Any] = {}
     engine: Annotated[str, Meta(examples=["ctransformers"])] | UnsetType = UNSET
+    download_error: (
+        Annotated[str, Meta(description="Why the last download failed, if it did.")] | UnsetType
+    ) = UNSET
 
 
 class ModelList(Struct, kw_only=True):
@@ -205,5 +214,6 @@ def _read_field(name: str, type_: Any, value: object, place: str) -> Any:
         return UNSET
 
 
+@functools.lru_cache(maxsize=1000)  # Once: a manifest is read at every look at its model.
 def _log_skipped(place: str, reason: str) -> None:
     logger.warning("%s: left out: %s", place, reason)

@@ -90,7 +90,8 @@ def decode_json(body: bytes, type: type[T]) -> tuple[T, dict[str, Any]]:
     body = body.removeprefix(b"\xef\xbb\xbf")
     try:
         raw = msgspec.json.decode(body, type=dict[str, Any])
-        _check_depth(raw)
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:  # Else it cannot be deeper.
+            _check_depth(raw)
         return msgspec.json.decode(body, type=type), raw
     except msgspec.ValidationError as error:
         path, reason = _place(error)

@@ -164,13 +164,17 @@ def test_the_echo_engine_is_never_chosen_by_itself(client, echo):
             "model_not_downloaded",
             "python -m jan_server pull tinyllama-1.1b",
         ),
+        ("odd", 422, "model_cannot_run", "No engine is called 'steam'"),
+        ("bare", 404, "model_file_not_found", "put a .gguf into"),
         ("../evil", 400, "invalid_id", "a step in a path"),
         ("a" * 300, 400, "invalid_id", "255 bytes"),
     ],
 )
 def test_a_model_that_cannot_answer_is_a_status_also_for_streams(
-    ask, stream, model, status, code, words
+    ask, write, stream, model, status, code, words
 ):
+    write("models/odd/model.json", {"engine": "steam"})
+    write("models/bare/model.json", {"engine": "nitro"})
     answer = ask(model=model, stream=stream)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert words in answer.json()["message"]
@@ -199,6 +203,12 @@ def test_a_prompt_longer_than_the_context_is_a_400_with_both_numbers(ask, write,
         (b'{"messages": [{"role": "user"}]}', "$.messages[0].content"),
         (b'{"messages": [{"role": "robot", "content": "x"}]}', "$.messages[0].role"),
         (b'{"messages": [{"role": "user", "content": 7}]}', "$.messages[0].content"),
+        (b'{"messages": [{"role": "user", "content": null}]}', "$.messages[0].content"),
+        (
+            b'{"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]}',
+            "$.messages[0].tool_calls",
+        ),
+        (b'{"model": "a\\u0000", "messages": [{"role": "user", "content": "x"}]}', "$.model"),
     ],
 )
 def test_a_wrong_conversation_is_a_400_with_its_place(client, body, param):
@@ -276,6 +286,12 @@ def test_an_unknown_parameter_is_ignored_and_logged_once(ask, caplog):
     for _ in range(2):
         assert ask(dance=True).status_code == 200
     assert caplog.text.count("'dance' is unknown and ignored") == 1
+
+
+def test_a_parameter_by_another_name_is_honoured_and_not_called_unknown(ask, caplog):
+    caplog.set_level(logging.INFO)
+    assert ask(n_predict=1).json()["choices"][0]["message"]["content"] == "hello "
+    assert "n_predict" not in caplog.text
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])

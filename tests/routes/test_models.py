@@ -122,6 +122,20 @@ def test_now_frees_the_space_at_once(client, tiny, data_folder):
     assert list((data_folder / ".jan_server/trash").rglob("*.gguf")) == []
 
 
+def test_now_frees_only_the_weights_and_never_the_users_own_files(client, tiny, write, data_folder):
+    write("models/tiny/notes.txt", "my notes")
+    assert client.delete("/v1/models/tiny", params={"now": "true"}).json()["manifest"] == "trash"
+    [trashed] = (data_folder / ".jan_server/trash").glob("*/models/tiny")
+    assert sorted(path.name for path in trashed.iterdir()) == ["model.json", "notes.txt"]
+
+
+def test_a_model_is_deleted_by_the_id_in_its_manifest_too(client, write, data_folder):
+    write("models/renamed/model.json", {"id": "inner"})
+    write_tiny_gguf(data_folder / "models/renamed/x.gguf")
+    assert client.delete("/v1/models/inner").json()["id"] == "renamed"
+    assert not (data_folder / "models/renamed").exists()
+
+
 def test_weights_outside_the_folder_are_not_touched(client, write, tmp_path):
     weights = tmp_path / "elsewhere.gguf"
     write_tiny_gguf(weights)
@@ -156,7 +170,16 @@ def test_a_download_is_started_once_and_its_failure_is_logged(client, write, cap
     assert answer.json() == {"message": "Starting download m"}
     client.app.state.services.downloads.wait("m")
     assert "is no address that models come from" in caplog.text
-    assert client.get("/v1/models/m").json()["state"] == "not_downloaded"
+    model = client.get("/v1/models/m").json()
+    assert model["state"] == "not_downloaded"
+    assert "is no address that models come from" in model["download_error"]
+
+
+def test_a_model_that_names_no_address_is_not_downloaded(client, write, data_folder):
+    write("models/bare/model.json", {"engine": "nitro"})
+    answer = client.post("/v1/models/download/bare")
+    assert answer.status_code == 404
+    assert f"put a .gguf into {data_folder / 'models/bare'}" in answer.json()["message"]
 
 
 def test_head_of_a_download_starts_nothing(client):
@@ -170,3 +193,14 @@ def test_a_manifest_with_strings_for_numbers_is_understood(client, write, data_f
     models = client.app.state.services.models
     write_tiny_gguf(data_folder / "models/tiny/tiny.gguf")
     assert models.spec(models.ready("tiny")).ctx_len == 64
+
+
+def test_numbers_beyond_any_machine_are_left_out_and_said_once(client, write, data_folder, caplog):
+    settings = {"ctx_len": 10**25, "ngl": 10**25, "cpu_threads": 100_000}
+    write("models/tiny/model.json", {"settings": settings})
+    write_tiny_gguf(data_folder / "models/tiny/tiny.gguf")
+    models = client.app.state.services.models
+    for _ in range(2):
+        spec = models.spec(models.ready("tiny"))
+    assert (spec.ctx_len, spec.gpu_layers, spec.threads) == (None, 0, None)
+    assert caplog.text.count("model.json of tiny, settings, cpu_threads: left out") == 1

@@ -62,6 +62,12 @@ def test_the_first_messages_become_lines(client, data_folder):
     assert listed[0]["file_ids"] == ["file-abc123"]
 
 
+def test_keys_that_nobody_knows_are_kept_in_their_order(client, data_folder):
+    sent = dict.fromkeys(("zebra", "apple", "mango", "b", "a"), 1)
+    thread = client.post("/v1/threads", json=sent).json()
+    assert [key for key in thread if key in sent] == list(sent)
+
+
 def test_an_assistant_named_by_a_string_is_taken_from_its_file(client, write):
     write("assistants/tutor/assistant.json", {"name": "Tutor", "instructions": "Be brief."})
     thread = client.post("/v1/threads", json={"assistants": ["tutor"]}).json()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jan_server.types import model
 from jan_server.types.model import Manifest, ModelSettings, Source
 
 HUB = "https://huggingface.co/o/r/resolve/main/m.gguf"
@@ -42,6 +43,12 @@ def test_unknown_fields_are_not_its_business(caplog: pytest.LogCaptureFixture) -
     value = {"id": "m", "colour": "red", "settings": {"x": 1}, "parameters": {"y": 2}}
     assert Manifest.from_value(value) == Manifest(id="m")
     assert caplog.messages == []
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_logged_before() -> None:
+    """What is left out is logged once, and these tests share a process."""
+    model._log_skipped.cache_clear()
 
 
 @pytest.mark.parametrize(

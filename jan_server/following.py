@@ -1,0 +1,49 @@
+"""`thread.json` follows its messages: last update, last message. Within a second, once for many."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from jan_server.errors import JanError
+from jan_server.store import Store
+
+log = logging.getLogger(__name__)
+
+DELAY = 0.5
+"""Seconds after the first of several messages."""
+
+
+class Following:
+    """Belongs to one event loop. `close` writes at once what is due."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._due: dict[str, asyncio.TimerHandle] = {}
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Following {sorted(self._due)}>"
+
+    def thread_changed(self, id: str) -> None:
+        if id not in self._due:
+            loop = asyncio.get_running_loop()
+            self._due[id] = loop.call_later(DELAY, self._begin, id)
+
+    async def close(self) -> None:
+        for id, timer in list(self._due.items()):
+            timer.cancel()
+            self._begin(id)
+        await asyncio.gather(*self._writing)
+
+    def _begin(self, id: str) -> None:
+        del self._due[id]
+        task = asyncio.create_task(self._touch(id))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _touch(self, id: str) -> None:
+        try:
+            await asyncio.to_thread(self._store.messages(id).touch)
+        except JanError as error:
+            log.warning("thread.json of %s does not show its last message: %s", id, error)
