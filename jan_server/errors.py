@@ -222,6 +222,8 @@ class ModelLoading(JanError):
 
 
 class ShuttingDown(JanError):
+    """The server is being stopped; answers that ran were let end first."""
+
     status = 503
     code = "shutting_down"
 
@@ -250,8 +252,14 @@ class AlreadyExists(JanError):
 
 
 class DiskFull(JanError):
+    """There is no room for what was to be written; the file is as it was."""
+
     status = 507
     code = "disk_full"
+
+
+WRITING = (DiskFull, NotWritable, WriteFailed, WriteUncertain)
+"""What every operation that writes may meet."""
 
 
 class SettingsInvalid(JanError):

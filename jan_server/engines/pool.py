@@ -5,7 +5,7 @@ turn; others wait in the order they came. Models do not wait for each other. Wha
 its spec and the state of the weights file: when that differs from what is loaded, or the process is
 dead, the model is loaded again before the turn is given.
 
-What to do next is decided by `decide`, on plain values; `Pool` does it. Not here yet: a memory
+What to do next is decided by `schedule.py`, on plain values; `Pool` does it. Not here yet: a memory
 budget, unloading what is idle, several contexts of one model.
 """
 
@@ -14,16 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
-import msgspec
-
 from jan_server.engines.base import Event, GenerationRequest, ModelInfo, ModelSpec
 from jan_server.engines.process import EngineProcess
+from jan_server.engines.schedule import Admit, Load, Room, Status, Wanted, decide
 from jan_server.errors import EngineDied, JanError, ModelLoading, ShuttingDown
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,6 @@ log = logging.getLogger(__name__)
 LOAD_PATIENCE = 60.0
 RETRY_AFTER = 10
 
-Status = Literal["absent", "starting", "idle", "busy", "dead", "stopping"]
 State = Literal["starting", "running", "stopping"]
 
 _STATES: dict[Status, State] = {
@@ -52,48 +50,6 @@ class Process(Protocol):
     async def load(self) -> ModelInfo: ...
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event]: ...
     async def close(self, because: JanError | None = None) -> None: ...
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """What a request asks to be loaded. `weights` is the file's (mtime_ns, size), if any."""
-
-    spec: ModelSpec
-    weights: tuple[int, int] | None = None
-
-
-class Room(msgspec.Struct, frozen=True, kw_only=True):
-    """One model as `decide` sees it: what is loaded, and who waits, the oldest first."""
-
-    id: str
-    status: Status
-    holds: Wanted | None = None
-    waiting: tuple[Wanted, ...] = ()
-
-
-class Admit(msgspec.Struct, frozen=True):
-    """Give the turn to the oldest waiter."""
-
-    id: str
-
-
-class Load(msgspec.Struct, frozen=True):
-    """End the process that is there, if any, and load this."""
-
-    id: str
-    wanted: Wanted
-
-
-def decide(rooms: Sequence[Room]) -> list[Admit | Load]:
-    """What can be done now, at most one thing per model."""
-    return [action for room in rooms if (action := _next_for(room))]
-
-
-def _next_for(room: Room) -> Admit | Load | None:
-    if not room.waiting or room.status in ("starting", "busy", "stopping"):
-        return None
-    if room.status == "idle" and room.holds == room.waiting[0]:
-        return Admit(room.id)
-    return Load(room.id, room.waiting[0])
 
 
 class Turn:

@@ -44,6 +44,7 @@ ROUTES = [
         request=ChatCompletionRequest,
         response=ChatCompletion,
         event=ChatCompletionChunk,
+        names=("model",),
         errors=(
             InvalidRequest,
             ParameterNotSupported,

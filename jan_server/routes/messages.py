@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jan_server import representations
-from jan_server.errors import FileUnreadable, InvalidId, InvalidRequest, NotFound
+from jan_server.errors import WRITING, FileUnreadable, InvalidId, InvalidRequest, NotFound
 from jan_server.services import Services
 from jan_server.store import Message as StoredMessage
 from jan_server.store import formats
@@ -91,7 +91,7 @@ ROUTES = [
         description="Appends one line; no answer is generated.",
         request=CreateMessage,
         response=Message,
-        errors=(InvalidRequest, InvalidId, NotFound, FileUnreadable),
+        errors=(InvalidRequest, InvalidId, NotFound, FileUnreadable, *WRITING),
     ),
     Route(
         "GET",

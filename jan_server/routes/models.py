@@ -12,12 +12,14 @@ from starlette.responses import Response
 
 from jan_server import representations
 from jan_server.errors import (
+    WRITING,
     FileBroken,
     FileUnreadable,
     InvalidId,
     InvalidRequest,
     ModelNotDownloaded,
     NotFound,
+    ShuttingDown,
 )
 from jan_server.models import KnownModel
 from jan_server.services import Services
@@ -86,7 +88,7 @@ DOWNLOAD = Route(
     summary="Download a specific model",
     description="Starts in the background; `GET /models/{model_id}` shows the state.",
     response=DownloadStarted,
-    errors=(InvalidId, NotFound),
+    errors=(InvalidId, NotFound, ShuttingDown),
     changes=True,
 )
 
@@ -127,6 +129,6 @@ ROUTES = [
         description="Unloads the model and moves its weights to the trash.",
         query=DeleteQuery,
         response=DeletedModel,
-        errors=(InvalidRequest, InvalidId, NotFound, ModelNotDownloaded, FileBroken),
+        errors=(InvalidRequest, InvalidId, NotFound, ModelNotDownloaded, FileBroken, *WRITING),
     ),
 ]

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from jan_server import ids, representations
 from jan_server.errors import (
+    WRITING,
     FileBroken,
     FileUnreadable,
     InvalidId,
@@ -162,7 +163,8 @@ MODIFY = Route(
     description="Replaces top-level keys; a change that alters nothing writes nothing.",
     request=ModifyThread,
     response=Thread,
-    errors=(InvalidRequest, InvalidId, NotFound, FileBroken, FileUnreadable),
+    errors=(InvalidRequest, InvalidId, NotFound, FileBroken, FileUnreadable, *WRITING),
+    names=("assistant",),
 )
 
 ROUTES = [
@@ -189,7 +191,8 @@ ROUTES = [
         request=CreateThread,
         request_required=False,
         response=Thread,
-        errors=(InvalidRequest, InvalidId, NotFound),
+        errors=(InvalidRequest, InvalidId, NotFound, *WRITING),
+        names=("assistant",),
     ),
     Route(
         "GET",
@@ -213,6 +216,6 @@ ROUTES = [
         summary="Delete thread",
         description="Moves the thread with its messages to the trash.",
         response=DeletedThread,
-        errors=(InvalidId, NotFound, FileBroken),
+        errors=(InvalidId, NotFound, FileBroken, *WRITING),
     ),
 ]

@@ -312,14 +312,6 @@ def now() -> float:
     return time.time()
 
 
-def is_regular(path: Path) -> bool:
-    """Whether a file is there, links followed."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
-
-
 @contextlib.contextmanager
 def _translated(path: Path) -> Iterator[None]:
     """An OSError becomes the JanError of its kind: the file is as it was."""

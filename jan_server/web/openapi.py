@@ -21,8 +21,10 @@ from jan_server.errors import (
     JanError,
     NotFound,
     OriginNotAllowed,
+    Unauthorized,
     UnsupportedMediaType,
 )
+from jan_server.web.api_key import OPEN_PATHS
 from jan_server.web.errors import ErrorBody
 from jan_server.web.paths import Pattern
 from jan_server.web.routing import READING_METHODS, Route
@@ -68,7 +70,12 @@ def document(
         "servers": [{"url": url} for url in servers],
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
         "paths": paths,
-        "components": {"schemas": schemas.components},
+        # Only where the user set a key, so nothing is also enough.
+        "security": [{}, {"key": []}],
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
     }
 
 
@@ -177,6 +184,8 @@ def _failures(route: Route[Any], schemas: _Schemas) -> Json:
 
 def _own_errors(route: Route[Any]) -> Iterator[type[JanError]]:
     yield from (HostNotAllowed, JanError)
+    if Pattern(route.path).text not in OPEN_PATHS:
+        yield Unauthorized
     if Pattern(route.path).parameters:
         yield InvalidId
     if route.query is not None:
@@ -200,10 +209,11 @@ def _failure(
 
 
 def _lines(error: type[JanError], route: Route[Any]) -> Iterator[str]:
-    """The codes with their meanings. NotFound's say what kind: those in the path, else any."""
+    """The codes with their meanings. NotFound's say what kind: those in the path and the body."""
     if error is NotFound:
         kinds = [name.removesuffix("_id") for name in Pattern(route.path).parameters]
-        yield from (f"`{kind}_not_found`: No {kind} has this id." for kind in kinds or ["<kind>"])
+        kinds.extend(route.names)
+        yield from (f"`{kind}_not_found`: No {kind} has this id." for kind in kinds)
     elif error is JanError:
         yield f"`{error.code}`: The server failed; its log says where."
     else:

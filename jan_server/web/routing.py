@@ -39,6 +39,7 @@ class Route(Generic[C]):
     answer, one event of a `text/event-stream` answer. `query` is a Struct of the parameters.
     `changes` marks a GET that changes something; other methods do anyway.
     `errors` are those that are the operation's own; common ones are given to the document.
+    `names` are the kinds of things that the body names, and that may be not found.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Route(Generic[C]):
     event: Any = None
     query: type[msgspec.Struct] | None = None
     errors: tuple[type[JanError], ...] = ()
+    names: tuple[str, ...] = ()
     changes: bool = False
     at_root: bool = False
     documented: bool = True

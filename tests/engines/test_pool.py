@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from jan_server.engines.base import Event, GenerationRequest, ModelSpec, Piece
-from jan_server.engines.pool import Admit, Load, Pool, Room, Turn, Wanted, decide
+from jan_server.engines.pool import Pool, Turn
 from jan_server.engines.process import EngineProcess
+from jan_server.engines.schedule import Admit, Load, Room, Wanted, decide
 from jan_server.errors import EngineDied, ModelCannotRun, ModelLoading, ShuttingDown
 
 ECHO = ModelSpec(id="e", engine="echo")
@@ -499,5 +500,26 @@ def test_draining_waits_no_longer_than_it_is_told() -> None:
             await pool.drain(0.01)
             with pytest.raises(ShuttingDown):
                 [event async for event in events]
+
+    run(test)
+
+
+def test_who_runs_may_be_asked_from_any_thread_while_requests_come_and_go() -> None:
+    async def test() -> None:
+        async with pool_of(Starter()) as pool:
+            done = asyncio.Event()
+
+            async def come_and_go() -> None:
+                for _ in range(200):
+                    async with pool.model(ECHO):
+                        pass
+                done.set()
+
+            def ask() -> None:
+                while not done.is_set():
+                    assert set(pool.running()) <= {"e"}
+
+            asking = asyncio.to_thread(ask)
+            await asyncio.gather(asking, *(come_and_go() for _ in range(4)))
 
     run(test)

@@ -47,10 +47,14 @@ def test_it_keeps_jans_operations_with_their_names_and_tags(document):
 
 def test_it_says_which_errors_there_are(document):
     chat = document["paths"]["/chat/completions"]["post"]["responses"]
-    assert {"200", "400", "403", "404", "413", "422", "503"} <= chat.keys()
+    assert {"200", "400", "401", "403", "404", "413", "422", "503"} <= chat.keys()
+    assert "model_not_found" in chat["404"]["description"]
     assert "context_length_exceeded" in chat["400"]["description"]
     assert "model_not_downloaded" in chat["404"]["description"]
     assert "text/event-stream" in chat["200"]["content"]
+    created = document["paths"]["/threads"]["post"]["responses"]
+    assert "assistant_not_found" in created["404"]["description"]
+    assert "disk_full" in created["507"]["description"]
 
 
 def test_the_page_shows_it_without_asking_another_host(client):

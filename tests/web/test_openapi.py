@@ -66,6 +66,7 @@ TABLE = [
         response=Thread,
         event=Chunk,
         errors=(NotFound, EngineDied, InvalidRequest),
+        names=("assistant",),
     ),
     Route(
         "GET",
@@ -109,6 +110,7 @@ def test_the_document_says_what_it_is(api: dict[str, Any]) -> None:
             "license": {"name": "AGPL-3.0", "identifier": "AGPL-3.0-only"},
         },
         "servers": [{"url": "/v1"}],
+        "security": [{}, {"key": []}],
         "tags": [
             {"name": "Threads", "description": "Talks"},
             {"name": "Models", "description": "Minds"},
@@ -193,8 +195,9 @@ def test_an_operation_says_what_goes_in_and_out(api: dict[str, Any]) -> None:
             "post",
             {
                 "400": ["invalid_request"],
+                "401": ["invalid_api_key"],
                 "403": ["host_not_allowed", "origin_not_allowed"],
-                "404": ["<kind>_not_found"],
+                "404": ["assistant_not_found"],
                 "408": ["body_timeout"],
                 "413": ["body_too_large"],
                 "415": ["unsupported_media_type"],
@@ -205,13 +208,19 @@ def test_an_operation_says_what_goes_in_and_out(api: dict[str, Any]) -> None:
         (
             "/threads",
             "get",
-            {"400": ["invalid_request"], "403": ["host_not_allowed"], "500": ["internal_error"]},
+            {
+                "400": ["invalid_request"],
+                "401": ["invalid_api_key"],
+                "403": ["host_not_allowed"],
+                "500": ["internal_error"],
+            },
         ),
         (
             "/models/download/{model_id}",
             "get",
             {
                 "400": ["invalid_id"],
+                "401": ["invalid_api_key"],
                 "403": ["host_not_allowed", "origin_not_allowed"],
                 "404": ["model_not_downloaded", "model_not_found"],
                 "500": ["internal_error"],
