@@ -4,12 +4,10 @@ MODEL ?= smollm2-135m-instruct
 DATA ?= data
 bin := .venv/bin
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench model clean
 
 ## run: install, get the default model, serve the sample data folder (Ctrl-C stops it)
-run: .venv/installed
-	@test -n "$(wildcard $(DATA)/models/$(MODEL)/*.gguf)" \
-	  || $(bin)/python -m jan_server pull $(MODEL) --data-folder $(DATA)
+run: model
 	@exec $(bin)/python -m jan_server serve --data-folder $(DATA)
 
 ## test: install what the tests need and run the whole suite
@@ -24,8 +22,12 @@ check: .venv/checked
 	$(bin)/lint-imports
 
 ## bench: measure, print and write bench/results.md; fails when a bound is missed
-bench: .venv/tested
-	$(bin)/python -m bench
+bench: .venv/tested model
+	$(bin)/python -m bench --data-folder $(DATA) --model $(MODEL)
+
+model: .venv/installed
+	@test -n "$(wildcard $(DATA)/models/$(MODEL)/*.gguf)" \
+	  || $(bin)/python -m jan_server pull $(MODEL) --data-folder $(DATA)
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

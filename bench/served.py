@@ -36,6 +36,7 @@ class Server:
             [
                 *(sys.executable, "-m", "jan_server", "serve", "--port", str(self.port)),
                 *("--data-folder", str(subject.data_folder)),
+                *(("--threads", str(subject.threads)) if subject.threads else ()),
             ],
             stdout=subprocess.DEVNULL,
         )

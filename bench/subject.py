@@ -21,10 +21,11 @@ from jan_server.types.model import Manifest
 
 
 class Subject(Struct, kw_only=True, frozen=True):
-    """A data folder and the model in it that answers."""
+    """A data folder and the model in it that answers, with so many threads, or the usual number."""
 
     data_folder: Path
     model: str
+    threads: int | None = None
 
     def spec(self) -> ModelSpec:
         """How the server loads it. Raises FileNotFoundError when it is not there."""
@@ -42,7 +43,7 @@ class Subject(Struct, kw_only=True, frozen=True):
             work_folder=str(self.data_folder.resolve() / ".jan_server" / "fitted"),
             ctx_len=manifest.settings.ctx_len,
             gpu_layers=manifest.settings.ngl or 0,
-            threads=manifest.settings.cpu_threads,
+            threads=manifest.settings.cpu_threads or self.threads,
         )
 
 

@@ -73,6 +73,7 @@ def _find_folder(flag: str | None) -> data_folder.DataFolder:
 @click.option("--api-key", metavar="KEY", help="Demand this key of every request.")
 @click.option("--allowed-host", multiple=True, metavar="NAME", help="A further Host name.")
 @click.option("--allowed-origin", multiple=True, metavar="ORIGIN", help="A further web origin.")
+@click.option("--threads", type=int, metavar="N", help="Threads of a model. Default: the cores.")
 @click.option("--default-model", metavar="ID", help="Answers requests that name no model.")
 @_fails_in_one_line
 def serve(data_folder: str | None, **flags: Any) -> None:
