@@ -60,7 +60,7 @@ class ContextLengthExceeded(InvalidRequest):
             f"The prompt has {prompt_tokens} tokens, but this model's context holds "
             f"{context_length}, and at least one must be left for the answer. "
             "Shorten the messages, or raise ctx_len in the model's model.json.",
-            param="messages",
+            param="$.messages",
         )
 
 

@@ -37,8 +37,10 @@ def bind(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        # Python adds to the system's words what is said here anyway.
+        reason = str(error.strerror or error).partition(" (while")[0]
         raise SettingsInvalid(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}. "
+            f"Cannot listen on {host} port {port}: {reason}. "
             "Choose another with --port, or stop the program that uses it."
         ) from error
 

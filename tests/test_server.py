@@ -12,9 +12,11 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import closing, contextmanager
+from threading import Event, Thread
 
 import pytest
 
+from jan_server import server
 from jan_server.errors import SettingsInvalid
 from jan_server.server import address, bind
 from tests.running import Command, served
@@ -41,14 +43,14 @@ def chat_status(base, text):
 
 
 def test_it_prints_a_line_each_for_address_folder_and_model_and_ctrl_c_stops_it(data_folder):
-    with start(data_folder) as server:
-        lines = [server.read_line() for _ in range(3)]
+    with start(data_folder) as command:
+        lines = [command.read_line() for _ in range(3)]
         base = lines[0].split()[1]
         with urllib.request.urlopen(f"{base}/healthz") as answer:
             assert json.load(answer)["status"] == "ok"
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(10) == 0
-        assert server.process.stdout.read() == ""
+        command.process.send_signal(signal.SIGINT)
+        assert command.process.wait(10) == 0
+        assert command.process.stdout.read() == ""
     assert lines[0].endswith("(Ctrl-C stops)")
     assert lines[1] == f"data folder: {data_folder} (--data-folder)"
     assert lines[2].startswith("model: smollm2-135m-instruct cannot answer yet")
@@ -56,29 +58,48 @@ def test_it_prints_a_line_each_for_address_folder_and_model_and_ctrl_c_stops_it(
 
 
 def test_sigterm_lets_a_running_answer_end(data_folder, echo):
-    with start(data_folder) as server:
-        base = server.read_line().split()[1]
+    with start(data_folder) as command:
+        base = command.read_line().split()[1]
         with chat(base, "[[slow 0.2]] one two three four") as response:
             first = response.readline()
-            server.process.send_signal(signal.SIGTERM)
+            command.process.send_signal(signal.SIGTERM)
             rest = response.read()
-        assert server.process.wait(10) == 0
+        assert command.process.wait(10) == 0
     assert first.startswith(b"data: ")
     assert rest.endswith(b"data: [DONE]\n\n")
     assert b"four" in rest
 
 
 def test_the_second_ctrl_c_stops_at_once(data_folder, echo):
-    with start(data_folder) as server:
-        base = server.read_line().split()[1]
+    with start(data_folder) as command:
+        base = command.read_line().split()[1]
         with chat(base, "[[slow 5]] one two three") as response:
             response.readline()
-            server.process.send_signal(signal.SIGINT)
+            command.process.send_signal(signal.SIGINT)
             # The first is taken when new chats are refused: two at once could count as one.
             while chat_status(base, "x") != 503:
                 pass
-            server.process.send_signal(signal.SIGINT)
-            assert server.process.wait(10) == 130
+            command.process.send_signal(signal.SIGINT)
+            assert command.process.wait(10) == 130
+
+
+def test_an_answer_that_outlasts_the_draining_ends_with_an_error_event(settings, echo, monkeypatch):
+    monkeypatch.setattr(server, "DRAIN_SECONDS", 0.2)
+    begun, answers = Event(), []
+
+    def read_to_the_end(base):
+        with chat(base, "[[slow 0.1]] " + "word " * 500) as response:
+            response.readline()
+            begun.set()
+            answers.append(response.read().decode())
+
+    with served(settings) as base:
+        reader = Thread(target=read_to_the_end, args=[base])
+        reader.start()
+        assert begun.wait(10)
+    reader.join(10)
+    *_, last, end = answers[0].split("\n\n")
+    assert (json.loads(last.removeprefix("data: "))["error"]["code"], end) == ("shutting_down", "")
 
 
 def test_a_port_in_use_is_one_line_and_exit_code_2(data_folder):

@@ -131,7 +131,9 @@ class Store:
         given = list(messages)
 
         def contents(id: str) -> dict[str, bytes]:
-            lines = new_messages(given, thread_id=id, known=(), generation=generation)
+            lines = new_messages(
+                given, thread_id=id, known=(), generation=generation, path="$.messages[{}]"
+            )
             thread = formats.new_thread(
                 generation,
                 id=id,
@@ -186,7 +188,7 @@ class Store:
             return ids.new_uuid()
         first = formats.thread_assistants({"assistants": assistants[:1]})
         assistant_id = first[0].id if first else "jan"
-        ids.check_new_id("assistant", assistant_id, param="assistants[0].assistant_id")
+        ids.check_new_id("assistant", assistant_id, param="$.assistants[0].assistant_id")
         return ids.new_thread_id(assistant_id, now)
 
 

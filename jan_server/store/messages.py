@@ -158,29 +158,31 @@ def new_messages(
     thread_id: str,
     known: Iterable[str],
     generation: formats.Generation,
+    path: str = "$",
 ) -> Iterator[dict[str, Any]]:
     """The messages that these requests become, after those that the thread has.
 
-    A client's own id is kept when it is valid and free. Raises InvalidId and InvalidRequest.
+    A client's own id is kept when it is valid and free. Raises InvalidId and InvalidRequest, whose
+    `param` begins with `path`, a JSON path in which `{}` stands for the request's number.
     """
     taken = set(known)
     latest = max(filter(ids.is_ulid, taken), default=None)
-    for request in given:
+    for number, request in enumerate(given):
         chosen = request.get("id")
         if chosen is None:
             id = latest = ids.new_message_id(after=latest)
         else:
-            id = _free_id(chosen, taken)
+            id = _free_id(chosen, taken, param=f"{path.format(number)}.id")
         taken.add(id)
         yield formats.new_message(
             generation, id=id, thread_id=thread_id, now=time.time(), given=request
         )
 
 
-def _free_id(chosen: str, taken: set[str]) -> str:
-    ids.check_new_id("message", chosen, param="id")
+def _free_id(chosen: str, taken: set[str], *, param: str) -> str:
+    ids.check_new_id("message", chosen, param=param)
     if chosen in taken:
-        raise InvalidRequest(f"This thread already has a message {chosen!r}.", param="id")
+        raise InvalidRequest(f"The thread has two messages {chosen!r} then.", param=param)
     return chosen
 
 

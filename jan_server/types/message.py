@@ -39,13 +39,15 @@ class CreateMessage(Struct, kw_only=True):
 
     role: Role
     content: str | Annotated[list[SentPart], Meta(min_length=1)]
-    id: str | UnsetType = UNSET
-    status: str | UnsetType = UNSET
+    id: str | UnsetType | None = UNSET
+    status: str | UnsetType | None = UNSET
     type: str | UnsetType = UNSET
     assistant_id: str | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     attachments: list[Any] | UnsetType | None = UNSET
-    file_ids: list[str] | UnsetType = UNSET
+    file_ids: list[str] | UnsetType | None = UNSET
+    run_id: str | UnsetType | None = UNSET
+    error_code: str | UnsetType | None = UNSET
 
 
 class Message(Struct, kw_only=True):

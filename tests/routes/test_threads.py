@@ -116,6 +116,11 @@ def test_an_assistant_without_an_id_is_the_default_one(client):
             400,
             "$.messages[0].content[0].text",
         ),
+        (
+            {"messages": [{"role": "user", "content": "x", "id": i} for i in ("a", "a")]},
+            400,
+            "$.messages[1].id",
+        ),
         ({"metadata": "x"}, 400, "$.metadata"),
         ([], 400, "$"),
     ],

@@ -128,7 +128,7 @@ def test_an_assistant_id_that_cannot_name_a_folder_creates_nothing(
     before = _tree(root.parent)
     with pytest.raises(InvalidId) as caught:
         store.create_thread(assistants=[{"assistant_id": id}])
-    assert caught.value.param == "assistants[0].assistant_id"
+    assert caught.value.param == "$.assistants[0].assistant_id"
     assert _tree(root.parent) == before
 
 
@@ -228,7 +228,7 @@ def test_a_client_may_choose_a_free_message_id(store: Store) -> None:
     for id, kind in (("mine", InvalidRequest), ("a", InvalidRequest), ("x/y", InvalidId)):
         with pytest.raises(kind) as caught:
             messages.append([HI, {**HI, "id": id}])
-        assert caught.value.param == "id"
+        assert caught.value.param == "$.id"
     assert len(messages.list()) == 3
     assert messages.append([]) == []
 
