@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from jan_server.errors import BodyTimeout, BodyTooLarge, InvalidRequest, UnsupportedMediaType
+from jan_server.web.choices import allowed_values
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ def read_query(request: Request, type: type[T]) -> T:
     try:
         return msgspec.convert(sent, type, strict=False)
     except msgspec.ValidationError as error:
-        path, reason = _place(error)
+        path, reason = _place(error, type)
         name = path.removeprefix("$.")
         shown = f", and is {sent[name][:80]!r}" if name in sent else ""
         raise InvalidRequest(f"Query parameter {name}: {reason}{shown}.", param=name) from error
@@ -94,7 +95,7 @@ def decode_json(body: bytes, type: type[T]) -> tuple[T, dict[str, Any]]:
             _check_depth(raw)
         return msgspec.json.decode(body, type=type), raw
     except msgspec.ValidationError as error:
-        path, reason = _place(error)
+        path, reason = _place(error, type)
         raise InvalidRequest(f"{path}: {reason}.", param=path) from error
     except RecursionError as error:
         raise _too_deep() from error
@@ -161,13 +162,15 @@ def _containers(value: dict[str, Any] | list[Any]) -> list[Any]:
     return [member for member in members if isinstance(member, dict | list)]
 
 
-def _place(error: msgspec.ValidationError) -> tuple[str, str]:
+def _place(error: msgspec.ValidationError, type: Any) -> tuple[str, str]:
     """The JSON path and the reason out of msgspec's message, which has no other form of them."""
     found = _PLACE.fullmatch(str(error))
     assert found is not None  # Every text matches.
     path, reason = found["path"] or "$", found["reason"]
     if missing := _MISSING.fullmatch(reason):
         return f"{path}.{missing[1]}", "it is missing"
+    if reason.startswith("Invalid enum value") and (values := allowed_values(type, path)):
+        return path, f"must be one of {', '.join(map(str, values))}"
     return path, reason[:1].lower() + reason[1:]
 
 
