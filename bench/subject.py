@@ -40,7 +40,7 @@ class Subject(Struct, kw_only=True, frozen=True):
             id=self.model,
             engine="ctransformers",
             path=str(weights.resolve()),
-            work_folder=str(self.data_folder.resolve() / ".jan_server" / "fitted"),
+            work_folder=str(self.data_folder.resolve() / ".jan_server" / "fitted" / self.model),
             ctx_len=manifest.settings.ctx_len,
             gpu_layers=manifest.settings.ngl or 0,
             threads=manifest.settings.cpu_threads or self.threads,

@@ -112,7 +112,7 @@ class Models:
             id=model.id,
             engine=engines.canonical_name(model.manifest.engine),
             path=str(model.weights or ""),
-            work_folder=str(self._store.work_folder("fitted")),
+            work_folder=str(self._store.work_path(_fitted(model.id))),
             ctx_len=chosen.ctx_len,
             gpu_layers=max(chosen.ngl or 0, 0),
             threads=chosen.cpu_threads or self._settings.threads,
@@ -157,6 +157,7 @@ class Models:
 
     def _move_to_trash(self, model: KnownModel, *, now: bool) -> DeletedModel:
         folder = self._store.models.folder(model.id)
+        self._store.remove_work_folder(_fitted(model.id))
         is_kept = model.id in catalogue.load()
         if now or is_kept:
             trashed = self._store.models.delete_files(model.id, is_weights(model))
@@ -218,6 +219,11 @@ class Models:
         return NotFound(
             "model file", model.id, hint=f"Its manifest names no address: put a .gguf into {place}."
         )
+
+
+def _fitted(id: str) -> str:
+    """The work folder for what an engine makes of a model's weights."""
+    return f"fitted/{id}"
 
 
 def _needs_weights(manifest: Manifest) -> bool:

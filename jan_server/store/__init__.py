@@ -33,6 +33,7 @@ Jan meant), paths (names), collection, history and messages, weights.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -159,9 +160,17 @@ class Store:
 
     def work_folder(self, name: str) -> Path:
         """A folder of our own in the data folder, made when it is not there."""
-        folder = self._work / name
+        folder = self.work_path(name)
         self.files.make_folders(folder)
         return folder
+
+    def work_path(self, name: str) -> Path:
+        """Where such a folder is, or would be. `name` may have parts, each a checked id."""
+        return self._work / name
+
+    def remove_work_folder(self, name: str) -> None:
+        """What is in our own folders can be made again."""
+        shutil.rmtree(self.work_path(name), ignore_errors=True)
 
     def _collection(self, kind: paths.Kind) -> Collection:
         return Collection(

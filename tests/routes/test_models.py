@@ -117,6 +117,15 @@ def test_a_model_of_the_catalogue_keeps_its_manifest(client, write, data_folder)
     assert (model["name"], model["state"]) == ("Mine", "not_downloaded")
 
 
+def test_what_an_engine_made_of_the_weights_goes_with_them(client, tiny, data_folder):
+    body = {"model": tiny, "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
+    assert client.post("/v1/chat/completions", json=body).status_code == 200
+    assert len(list((data_folder / ".jan_server/fitted").rglob("*.gguf"))) == 1
+    client.delete(f"/v1/models/{tiny}")
+    assert list((data_folder / ".jan_server/fitted").rglob("*.gguf")) == []
+    assert client.get("/healthz").json()["models"] == []
+
+
 def test_now_frees_the_space_at_once(client, tiny, data_folder):
     assert client.delete("/v1/models/tiny", params={"now": "true"}).json()["weights"] == "freed"
     assert list((data_folder / ".jan_server/trash").rglob("*.gguf")) == []
