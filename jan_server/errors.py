@@ -209,8 +209,9 @@ class EngineFailed(JanError):
     code = "engine_failed"
 
     def __init__(self, reason: str | BaseException) -> None:
+        # Not the exception's own text: it can quote the prompt, and this message is logged.
         if isinstance(reason, BaseException):
-            reason = f"{type(reason).__name__}: {reason}"
+            reason = f"{type(reason).__name__}; the server's log says where"
         super().__init__(f"The engine failed: {reason}")
 
 
@@ -238,6 +239,20 @@ class NotWritable(WriteFailed):
     """The system lets us read this place, but not change it."""
 
     code = "not_writable"
+
+
+class LiesOutside(JanError):
+    """A link leads out of the data folder: what is there is read, and not ours to change."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "lies_outside"
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"{place} lies outside the data folder, behind a link: it is read there, and never "
+            "moved, deleted or written to. Do that by hand."
+        )
 
 
 class AlreadyExists(JanError):

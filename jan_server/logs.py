@@ -1,9 +1,13 @@
-"""Log lines to stderr. They hold no prompts and no keys."""
+"""Log lines to stderr. They hold no prompts and no keys.
+
+An exception's text can quote a prompt: `frames` is how one is logged.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -15,3 +19,11 @@ def configure(level: int = logging.INFO) -> None:
         datefmt="%H:%M:%S",
         force=True,
     )
+
+
+def frames(error: BaseException) -> str:
+    """The traceback with the names of the exceptions, without their texts."""
+    cause = error.__cause__ or error.__context__
+    earlier = f"{frames(cause)}\nwhich led to:\n" if cause else ""
+    here = "".join(traceback.format_tb(error.__traceback__))
+    return f"{earlier}{here}{type(error).__module__}.{type(error).__qualname__}"

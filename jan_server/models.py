@@ -17,12 +17,12 @@ from jan_server import catalogue, engines
 from jan_server.downloads import Downloads
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.pool import Pool
-from jan_server.errors import ModelCannotRun, ModelNotDownloaded, NotFound
+from jan_server.errors import LiesOutside, ModelCannotRun, ModelNotDownloaded, NotFound
 from jan_server.ids import check_new_id
 from jan_server.settings import Settings
 from jan_server.store import Store, formats
 from jan_server.store.document import Document
-from jan_server.store.weights import weights
+from jan_server.store.weights import is_gguf, weights
 from jan_server.types.model import DeletedModel, Manifest, ModelState, WeightsFate
 
 FALLBACK_DEFAULT = "smollm2-135m-instruct"
@@ -131,9 +131,12 @@ class Models:
         return self._downloads.start(id, model.value, folder=self.folder_of(id))
 
     def folder_of(self, id: str) -> Path:
-        """Where a model's files are, or will be. Raises InvalidId."""
+        """Where a model's files are, or will be. Raises InvalidId, and LiesOutside."""
         try:
-            return self._store.models.folder(id)
+            folder = self._store.models.folder(id)
+            if self._store.models.lies_outside(id):
+                raise LiesOutside(str(folder))
+            return folder
         except NotFound:
             return self._store.models.place.path / check_new_id("model", id)
 
@@ -156,21 +159,19 @@ class Models:
         return is_here and (model.weights is not None or model.id not in catalogue.load())
 
     def _move_to_trash(self, model: KnownModel, *, now: bool) -> DeletedModel:
-        folder = self._store.models.folder(model.id)
+        """Of a folder that is a link only the link goes. `now` frees only the weights: notes and
+        manifests are small, and nobody can get them again."""
+        store = self._store.models
         self._store.remove_work_folder(_fitted(model.id))
         is_kept = model.id in catalogue.load()
-        if now or is_kept:
-            trashed = self._store.models.delete_files(model.id, is_weights(model))
-            if now:
-                # Only the weights: notes and manifests are small, and nobody can get them again.
-                self._store.trash.free(trashed)
-        if not is_kept:
-            self._store.models.delete(model.id)
-        return DeletedModel(
-            id=model.id,
-            weights=_fate(model.weights, folder, freed=now),
-            manifest="kept" if is_kept else "trash",
-        )
+        fate = _fate(model.weights, store.folder(model.id), freed=now)
+        if is_kept and not store.lies_outside(model.id):
+            trashed = store.delete_files(model.id, is_weights(model))
+        else:
+            trashed = store.delete(model.id)
+        if now and fate == "freed":
+            self._store.trash.free_files(trashed, is_weights(model))
+        return DeletedModel(id=model.id, weights=fate, manifest="kept" if is_kept else "trash")
 
     def _of_document(self, document: Document) -> KnownModel:
         return self._known(
@@ -236,12 +237,12 @@ def _needs_weights(manifest: Manifest) -> bool:
 def is_weights(model: KnownModel) -> Callable[[str], bool]:
     """Which files of the model's folder are what it weighs, and not the user's notes beside it."""
     own = model.weights.name if model.weights else ""
-    return lambda name: name == own or ".gguf" in name.lower()
+    return lambda name: name == own or is_gguf(name)
 
 
 def _fate(weights: Path | None, folder: Path, *, freed: bool) -> WeightsFate:
     if weights is None:
         return "absent"
-    if weights.parent != folder:
+    if weights.parent != folder or weights.is_symlink() or folder.is_symlink():
         return "kept"
     return "freed" if freed else "trash"

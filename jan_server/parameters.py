@@ -139,8 +139,8 @@ def _number(low: float, high: float) -> Callable[[Any], float]:
 
 def _positive(value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= 1e6:  # the logits are divided by it: keep it finite
-        raise Wrong("a number above 0 and at most 1e6")
+    if not is_number or not 1e-3 <= value <= 1e3:  # the logits are divided by it: keep them finite
+        raise Wrong("a number from 0.001 to 1000")
     return float(value)
 
 

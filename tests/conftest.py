@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from starlette.testclient import TestClient
 
 from jan_server import catalogue
@@ -16,6 +17,10 @@ from jan_server.app import create_app
 from jan_server.models import FALLBACK_DEFAULT
 from jan_server.pull import pull
 from jan_server.settings import Settings
+
+# A busy machine is no fault of the code: no example is timed.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 # The Host header must be a local name.
 BASE_URL = "http://127.0.0.1:1337"

@@ -774,3 +774,27 @@ def test_closing_stops_what_runs(place: Place, hub: Server, downloads: Downloads
 
 def test_waiting_for_nothing_returns(downloads: Downloads) -> None:
     downloads.wait("m")
+
+
+def test_what_nobody_thought_of_is_a_failure_that_is_known(place: Place, hub: Server) -> None:
+    def broken(_: DownloadProgress) -> None:
+        raise ZeroDivisionError("nobody thought of it")
+
+    hub.answers[PATH] = Answer()
+    downloads = Downloads(place.work_folder, on_progress=broken)
+    downloads.start("m", manifest(), folder=place.folder)
+    downloads.wait("m", PATIENCE)
+    failure = downloads.failure("m")
+    assert failure is not None
+    assert failure.message == "It failed: ZeroDivisionError: nobody thought of it"
+    downloads.close()
+
+
+def test_a_link_to_a_disk_that_is_away_is_kept(place: Place, hub: Server) -> None:
+    hub.answers[PATH] = Answer()
+    place.folder.mkdir(parents=True)
+    link = place.folder / "m.gguf"
+    link.symlink_to("/nowhere/m.gguf")
+    with pytest.raises(DownloadFailed, match="leads nowhere"):
+        place.get(manifest())
+    assert link.is_symlink()

@@ -85,8 +85,8 @@ def test_what_a_request_may_say(sent: dict[str, Any], read: Parameters) -> None:
         ({"temperature": 10**400}, "$.temperature", "a number from 0 to 2"),
         ({"top_p": -0.1}, "$.top_p", "a number from 0 to 1"),
         ({"presence_penalty": 3}, "$.presence_penalty", "a number from -2 to 2"),
-        ({"repeat_penalty": 0}, "$.repeat_penalty", "a number above 0 and at most 1e6"),
-        ({"repeat_penalty": [1]}, "$.repeat_penalty", "a number above 0 and at most 1e6"),
+        ({"repeat_penalty": 0}, "$.repeat_penalty", "a number from 0.001 to 1000"),
+        ({"repeat_penalty": [1]}, "$.repeat_penalty", "a number from 0.001 to 1000"),
         ({"max_tokens": 0}, "$.max_tokens", "an integer from 1 to 2147483647"),
         ({"max_tokens": 1.5}, "$.max_tokens", "an integer"),
         (

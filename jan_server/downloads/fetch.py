@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -101,7 +102,7 @@ class _Job:
 
     def get(self, source: Source) -> Path:
         target = self._folder / publish.file_name(source)
-        if target.exists():
+        if os.path.lexists(target):
             self._tell_present(target, publish.size_of_whole(target, source))
             return target
         fetch = fetcher(source.url)
@@ -138,9 +139,9 @@ class _Job:
         self._files.make_folders(target.parent)
         manifest = target.with_name("model.json")
         # Race: a file that somebody puts there within these microseconds is replaced.
-        if not manifest.exists():
+        if not os.path.lexists(manifest):
             self._files.replace(manifest, publish.manifest_bytes(self._document))
-        if target.exists():
+        if os.path.lexists(target):
             raise DownloadFailed(f"{target} was made by somebody else meanwhile; it is kept.")
         self._files.publish(temporary, target)
 

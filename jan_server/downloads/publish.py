@@ -36,7 +36,12 @@ def size_of_whole(target: Path, source: Source) -> int:
 
     Without a size in the manifest any file that is not empty counts: ours are always whole.
     """
-    size = target.stat().st_size
+    try:
+        size = target.stat().st_size
+    except OSError as error:  # A link to a disk that is away just now.
+        raise DownloadFailed(
+            f"{target} leads nowhere: {error.strerror}. Mend or remove it."
+        ) from error
     if size == 0 or source.size not in (None, size):
         raise DownloadFailed(
             f"{target} is there already, with {size} bytes where "

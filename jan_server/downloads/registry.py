@@ -10,7 +10,7 @@ from typing import Any
 
 from jan_server.downloads.fetch import download
 from jan_server.downloads.progress import DownloadProgress, OnProgress
-from jan_server.errors import DownloadStopped, JanError, ShuttingDown
+from jan_server.errors import DownloadFailed, DownloadStopped, JanError, ShuttingDown
 
 logger = logging.getLogger(__name__)
 
@@ -89,15 +89,20 @@ class Downloads:
         except DownloadStopped:
             logger.info("Download of %s: stopped", id)
         except JanError as error:
-            logger.error("Download of %s: %s", id, error.message)
-            with self._lock:
-                self._failures[id] = error
+            self._fail(id, error)
+        except Exception as error:  # noqa: BLE001 - a damaged package, a folder that went away
+            self._fail(id, DownloadFailed(f"It failed: {type(error).__name__}: {error}"))
         else:
             logger.info("Download of %s: done, %s", id, path)
         finally:
             with self._lock:
                 self._running.pop(id)
                 self._states.pop(id)
+
+    def _fail(self, id: str, error: JanError) -> None:
+        logger.error("Download of %s: %s", id, error.message)
+        with self._lock:
+            self._failures[id] = error
 
     def _note(self, id: str, progress: DownloadProgress) -> None:
         with self._lock:

@@ -18,7 +18,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
@@ -27,6 +26,7 @@ from jan_server import engines
 from jan_server.engines import wire
 from jan_server.engines.base import Piece
 from jan_server.errors import EngineFailed, JanError
+from jan_server.logs import frames
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -80,7 +80,7 @@ class Child:
             except JanError as error:
                 self._send(wire.failed(error, id=id))
             except Exception as error:  # noqa: BLE001 - an engine may raise anything; it is told
-                traceback.print_exc()
+                print(frames(error), file=sys.stderr, flush=True)
                 self._send(wire.failed(EngineFailed(error), id=id))
         self._unload()
 
@@ -130,7 +130,7 @@ def gathered(
     """The same events, with pieces that come faster than a screen shows them put together.
 
     The first piece goes at once, and so does every piece of a model that needs GATHER_SECONDS for
-    a token. Faster ones wait for company, at most that long and one token more: each event costs
+    a token. Faster ones wait for the next piece after that time: each event costs
     server and client 0.4 ms of CPU time, which on two cores the model's own threads stand still.
     When the process is killed, what waits is lost with it.
     """
@@ -170,8 +170,8 @@ def _read_commands(fd: int, commands: Commands) -> None:
         while data := os.read(fd, _READ_SIZE):
             for body in splitter.feed(data):
                 commands.put(wire.decode_command(body))
-    except wire.WireError:
-        traceback.print_exc()
+    except wire.WireError as error:
+        print(error, file=sys.stderr, flush=True)
     finally:
         os._exit(0)
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from jan_server.engines.base import Event, GenerationRequest, ModelInfo, ModelSpec
 from jan_server.engines.process import EngineProcess
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 LOAD_PATIENCE = 60.0
 RETRY_AFTER = 10
+FAILURE_KEPT = 60.0
 
 State = Literal["starting", "running", "stopping"]
 
@@ -93,6 +95,14 @@ class _Waiter:
             self.patience = None
 
 
+class _Kept(NamedTuple):
+    """Why a load failed, for whoever comes again before `until`, on the monotonic clock."""
+
+    wanted: Wanted
+    error: BaseException
+    until: float
+
+
 class _Model:
     """One model's process and queue."""
 
@@ -107,7 +117,7 @@ class _Model:
         self.ending: asyncio.Task[None] | None = None
         # Somebody was told to come again while it loads; a failure is kept for them.
         self.promised = False
-        self.failure: tuple[Wanted, BaseException] | None = None
+        self.failure: _Kept | None = None
 
     @property
     def seen_status(self) -> Status:
@@ -135,7 +145,8 @@ class _Model:
     def take_failure(self, wanted: Wanted) -> BaseException | None:
         """The failure that was kept for whoever comes again wanting this; it is told once."""
         kept, self.failure = self.failure, None
-        return kept[1] if kept and kept[0] == wanted else None
+        is_asked_for = kept and kept.wanted == wanted and time.monotonic() < kept.until
+        return kept.error if kept and is_asked_for else None
 
 
 class Pool:
@@ -283,7 +294,7 @@ class Pool:
             return  # `_end` waits for this and takes it from here
         model.status = "absent" if error else "idle"
         if error and not model.settle(error, wanted=wanted) and model.promised:
-            model.failure = (wanted, error)
+            model.failure = _Kept(wanted, error, time.monotonic() + FAILURE_KEPT)
         self._act()
 
     def _start_timer(self, model: _Model, waiter: _Waiter) -> None:

@@ -17,6 +17,7 @@ from jan_server.errors import (
     FileUnreadable,
     InvalidId,
     InvalidRequest,
+    LiesOutside,
     ModelNotDownloaded,
     NotFound,
     ShuttingDown,
@@ -88,7 +89,7 @@ DOWNLOAD = Route(
     summary="Download a specific model",
     description="Starts in the background; `GET /models/{model_id}` shows the state.",
     response=DownloadStarted,
-    errors=(InvalidId, NotFound, ShuttingDown),
+    errors=(InvalidId, NotFound, LiesOutside, ShuttingDown),
     changes=True,
 )
 
@@ -129,6 +130,14 @@ ROUTES = [
         description="Unloads the model and moves its weights to the trash.",
         query=DeleteQuery,
         response=DeletedModel,
-        errors=(InvalidRequest, InvalidId, NotFound, ModelNotDownloaded, FileBroken, *WRITING),
+        errors=(
+            InvalidRequest,
+            InvalidId,
+            NotFound,
+            ModelNotDownloaded,
+            FileBroken,
+            LiesOutside,
+            *WRITING,
+        ),
     ),
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jan_server import ids
-from jan_server.errors import AlreadyExists, FileBroken, FileUnreadable, NotFound
+from jan_server.errors import AlreadyExists, FileBroken, FileUnreadable, LiesOutside, NotFound
 from jan_server.store import scanner
 from jan_server.store.document import Document, edited
 from jan_server.store.files import Files, Signature, now, signature_of
@@ -133,15 +134,32 @@ class Collection:
             return self._write(document, changes or {})
 
     def delete(self, id: str) -> Path:
-        """Move the folder into the trash; where it lies now. Raises as `change`."""
+        """Move the folder into the trash; where it lies now. Of a link, the link itself.
+
+        Raises as `change`, and LiesOutside for what a link above the folder leads to.
+        """
         with self._whole(id) as document:
+            self._check_is_ours(document.folder.parent)
             return self._take(document, [document.folder])
 
     def delete_files(self, id: str, is_meant: Callable[[str], bool]) -> Path:
-        """Move files of a folder into the trash, and leave the folder. Raises as `change`."""
+        """Move files of a folder into the trash, and leave the folder. Raises as `delete`."""
         with self._whole(id) as document:
-            meant = sorted(path for path in document.folder.iterdir() if is_meant(path.name))
+            self._check_is_ours(document.folder)
+            files = (path for path in document.folder.iterdir() if not _is_own_folder(path))
+            meant = sorted(path for path in files if is_meant(path.name))
             return self._take(document, meant, is_folder=False)
+
+    def lies_outside(self, id: str) -> bool:
+        """Whether a link leads the folder out of this collection's own. Raises as `folder`."""
+        return not self._is_ours(self.folder(id))
+
+    def _is_ours(self, folder: Path) -> bool:
+        return Path(os.path.realpath(folder)).is_relative_to(self.place.path)
+
+    def _check_is_ours(self, folder: Path) -> None:
+        if not self._is_ours(folder):
+            raise LiesOutside(self.place.shown(folder))
 
     @contextlib.contextmanager
     def hold(self, id: str) -> Iterator[Path]:
@@ -254,6 +272,10 @@ class Collection:
             seen = seen._replace(document=msgspec.structs.replace(old.document, stale=stale))
         self._cache[folder] = seen
         return seen
+
+
+def _is_own_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _candidates(id: str) -> Iterator[str]:

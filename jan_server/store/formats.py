@@ -26,6 +26,7 @@ PROTECTED = frozenset({"id", "object", "created", "created_at"})
 
 _MILLISECONDS = 1e11  # As seconds this is the year 5138, as milliseconds 1973.
 _MICROSECONDS = 1e14
+_BEYOND_TIME = 1e17  # As microseconds the year 5138: no clock says so, a slip of a hand may.
 _KEPT = ("assistant_id", "run_id", "metadata", "type", "attachments", "file_ids", "error_code")
 _TODAY = frozenset({"llamacpp", "store.json", "assistants/.migration_version"})
 
@@ -61,7 +62,9 @@ def seconds(value: Any) -> float | None:
     """A time in any unit that a Jan wrote (s, ms, a float, ISO 8601), in seconds; else None."""
     if isinstance(value, str):
         return _seconds_of_text(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 < value < _BEYOND_TIME:
         return None
     if value >= _MICROSECONDS:
         return value / 1e6

@@ -23,6 +23,10 @@ from jan_server.store.jsonl import Record
 logger = logging.getLogger(__name__)
 
 
+MAX_KEPT = 64 * 2**20
+"""Bytes of files; what was parsed of them takes some five times as much."""
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A message as its line has it. Do not change `value`: it is shared.
 
@@ -85,8 +89,12 @@ class Histories:
         with self._guard:
             self._kept[path] = history
             self._kept.move_to_end(path)
-            while len(self._kept) > self._capacity:
+            while len(self._kept) > self._capacity or self._is_heavy():
                 self._kept.popitem(last=False)
+
+    def _is_heavy(self) -> bool:
+        """More than one file is kept, and together they are too large."""
+        return len(self._kept) > 1 and sum(len(h.raw) for h in self._kept.values()) > MAX_KEPT
 
 
 def viewed(records: Iterable[Record], *, before_first: Callable[[], int]) -> list[Message]:

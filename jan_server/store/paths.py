@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from jan_server import ids
 from jan_server.store.files import Signature, now, signature_of
-from jan_server.store.weights import has_weights
+from jan_server.store.weights import has_weights, is_file
 
 WORK_FOLDER = ".jan_server"
 """Ours, in the data folder: settings, trash, fitted copies, download states."""
@@ -42,7 +42,7 @@ class Kind(NamedTuple):
 
 
 def _has_messages(folder: Path) -> bool:
-    return (folder / MESSAGES).is_file()
+    return is_file(folder / MESSAGES)
 
 
 def _never(_folder: Path) -> bool:

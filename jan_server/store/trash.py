@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +39,13 @@ class Trash:
         if not parts or ".." in parts:
             raise ValueError(f"{trashed} is not a deletion")
         shutil.rmtree(self._path / parts[0])
+
+    def free_files(self, trashed: Path, is_meant: Callable[[str], bool]) -> None:
+        """Remove files of one trashed folder for good; links are removed, not followed."""
+        trashed.relative_to(self._path)
+        for path in trashed.iterdir():
+            if is_meant(path.name) and (path.is_symlink() or path.is_file()):
+                path.unlink()
 
     def _new_deletion(self) -> Path:
         self._files.make_folders(self._path)

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-_UNFINISHED = (".download", ".tmp", ".partial")
-
 
 def weights(folder: Path, data_folder: Path, manifest: Mapping[str, Any]) -> Path | None:
     """The weights, or None when they are not here. They may lie anywhere: links are followed.
@@ -22,7 +20,7 @@ def weights(folder: Path, data_folder: Path, manifest: Mapping[str, Any]) -> Pat
         *(folder / name for name in gguf_names(folder)),
         folder / folder.name,
     )
-    return next((path for path in candidates if path.is_file()), None)
+    return next(filter(is_file, candidates), None)
 
 
 def has_weights(folder: Path) -> bool:
@@ -36,16 +34,24 @@ def gguf_names(folder: Path) -> list[str]:
         names = os.listdir(folder)  # noqa: PTH208
     except OSError:
         return []
-    return sorted(name for name in names if _is_gguf(name.lower()) and (folder / name).is_file())
+    return sorted(name for name in names if _is_whole(name) and is_file(folder / name))
 
 
-def _is_gguf(name: str) -> bool:
-    return (
-        ".gguf" in name
-        and not name.startswith(".")
-        and not name.endswith(_UNFINISHED)
-        and "mmproj" not in name
-    )
+def is_gguf(name: str) -> bool:
+    """Whether a file of that name is weights, or a part of them; `notes.gguf.md` is not."""
+    return name.lower().endswith(".gguf")
+
+
+def is_file(path: Path) -> bool:
+    """Links followed. False for what cannot be looked at: a name or link that is too long."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _is_whole(name: str) -> bool:
+    return is_gguf(name) and not name.startswith(".") and "mmproj" not in name.lower()
 
 
 def _named(folder: Path, data_folder: Path, manifest: Mapping[str, Any]) -> Iterable[Path]:
@@ -65,7 +71,7 @@ def _sources(manifest: Mapping[str, Any]) -> Iterable[str]:
     sources.append({"url": manifest.get("source_url")})
     for source in sources:
         for name in (source.get("filename"), _last_segment(source.get("url"))):
-            if isinstance(name, str) and _is_gguf(name.lower()) and "/" not in name:
+            if isinstance(name, str) and _is_whole(name) and "/" not in name:
                 yield name
 
 

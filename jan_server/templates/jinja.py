@@ -4,7 +4,7 @@ They run in Jinja's immutable sandbox, where there is no way to Python's own obj
 
 - only the filters that chat templates use are there, and of a string's methods those that do not
   pad or format with a width;
-- every turn of a loop and every call looks at the clock and at what was put out;
+- every turn of a loop, call, filter and such operator looks at the clock and at what was put out;
 - what makes long texts or lists out of short ones (`*`, `+`, `~`, `**`, `%`, join, replace, indent,
   tojson, nested lists made text) is measured before it is done.
 
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, NoReturn
 
 import jinja2
@@ -41,6 +41,8 @@ MAX_WRITTEN = 4 * MAX_TEXT  # all that is put out, in macros and captured blocks
 MAX_ITEMS = 200_000
 MAX_BITS = 4096
 MAX_INDENT = 64
+MAX_TIME_FORMAT = 200
+MAX_DIGITS = 20
 MAX_SECONDS = 2.0
 
 _SHOWN = 500
@@ -165,7 +167,8 @@ def _check_bits(bits: int) -> None:
         raise _LimitReached(f"it makes a number of more than {MAX_BITS} bits")
 
 
-_PADDED_PERCENT = re.compile(r"%[^%a-zA-Z]*[\d*]")
+# A width, or a key: after a key there may be a width too, and chat templates have no use for one.
+_PADDED_PERCENT = re.compile(r"%[^%a-zA-Z]*[\d*(]")
 _PADDED_BRACES = re.compile(r"\{[^{}]*:")
 
 
@@ -173,7 +176,7 @@ def _check_percent(left: Any, right: Any) -> None:
     if not isinstance(left, str):
         return
     if _PADDED_PERCENT.search(left):
-        raise _LimitReached("it formats with a width, which is not possible here")
+        raise _LimitReached("it formats with a width or a key, which is not possible here")
     _check_text(len(left) * (1 + _written_length(right)))
 
 
@@ -252,6 +255,12 @@ def _string(value: Any) -> str:
     return str(value)
 
 
+def _round(value: float, precision: int = 0, method: Any = "common") -> float:
+    if abs(precision) > MAX_DIGITS:
+        raise _LimitReached(f"it rounds to more than {MAX_DIGITS} digits")
+    return filters.do_round(value, precision, method)
+
+
 def _list(value: Iterable[Any]) -> list[Any]:
     items = list(value)
     _check_items(len(items))
@@ -266,6 +275,8 @@ def _raise_exception(message: Any) -> NoReturn:
 
 
 def _strftime_now(format: str) -> str:
+    if len(format) > MAX_TIME_FORMAT:
+        raise _LimitReached(f"its time has more than {MAX_TIME_FORMAT} characters")
     return datetime.now().strftime(format)
 
 
@@ -294,7 +305,6 @@ _FILTERS: dict[str, Callable[..., Any]] = {
             "reject",
             "rejectattr",
             "reverse",
-            "round",
             "safe",
             "select",
             "selectattr",
@@ -309,6 +319,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "join": _join,
     "list": _list,
     "replace": _replace,
+    "round": _round,
     "string": _string,
     "tojson": _tojson,
 }
@@ -333,6 +344,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(_BEFORE_OPERATOR)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        self.spend(0)
         _BEFORE_OPERATOR[operator](left, right)
         return super().call_binop(context, operator, left, right)
 
@@ -425,6 +437,22 @@ def _finalize(_: Context, value: Any) -> Any:
     return value
 
 
+def _timed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter, after a look at the clock. Jinja's marks of what it is passed stay on it.
+
+    While a template is compiled, filters of constants are applied already: then there is no budget,
+    and nothing is larger than the template.
+    """
+
+    @wraps(function)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        if budget := _budget.get(None):
+            budget.spend(0)
+        return function(*args, **kwargs)
+
+    return timed
+
+
 @lru_cache(maxsize=1)
 def _environment() -> _Environment:
     environment = _Environment(
@@ -433,7 +461,7 @@ def _environment() -> _Environment:
         finalize=_finalize,
         extensions=["jinja2.ext.loopcontrols", _Generation],
     )
-    environment.filters = dict(_FILTERS)
+    environment.filters = {name: _timed(function) for name, function in _FILTERS.items()}
     kept = {name: environment.globals[name] for name in _KEPT_GLOBALS}
     environment.globals = {**kept, **_GLOBALS}
     return environment

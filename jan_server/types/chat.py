@@ -52,7 +52,7 @@ class ChatCompletionRequest(Struct, kw_only=True):
     )
     top_k: Annotated[int, Meta(ge=-1, description="0 is off.")] | UnsetType | None = UNSET
     min_p: Annotated[float, Meta(ge=0, le=1)] | UnsetType | None = UNSET
-    repeat_penalty: Annotated[float, Meta(gt=0)] | UnsetType | None = UNSET
+    repeat_penalty: Annotated[float, Meta(ge=0.001, le=1000)] | UnsetType | None = UNSET
     repeat_last_n: Annotated[int, Meta(ge=0)] | UnsetType | None = UNSET
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | UnsetType | None = UNSET
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | UnsetType | None = UNSET

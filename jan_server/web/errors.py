@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-import traceback
 
 import msgspec
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jan_server.errors import JanError, MethodNotAllowed, Unauthorized
+from jan_server.logs import frames
 from jan_server.web.requests import RestOfBody
 from jan_server.web.responses import json_response, without_body
 
@@ -79,14 +79,6 @@ def translate(error: Exception, request_id: str) -> JanError:
     logger.error("%s failed in:\n%s", request_id, frames(error))
     logger.debug("%s failed because of:", request_id, exc_info=error)
     return JanError(f"The server failed at this; its log says where, under {request_id}.")
-
-
-def frames(error: BaseException) -> str:
-    """The traceback with the names of the exceptions, without their texts."""
-    cause = error.__cause__ or error.__context__
-    earlier = f"{frames(cause)}\nwhich led to:\n" if cause else ""
-    here = "".join(traceback.format_tb(error.__traceback__))
-    return f"{earlier}{here}{type(error).__module__}.{type(error).__qualname__}"
 
 
 def _from_starlette(error: HTTPException) -> JanError:

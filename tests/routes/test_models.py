@@ -145,6 +145,62 @@ def test_a_model_is_deleted_by_the_id_in_its_manifest_too(client, write, data_fo
     assert not (data_folder / "models/renamed").exists()
 
 
+def test_of_a_model_folder_that_is_a_link_only_the_link_goes(client, tmp_path, data_folder):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    write_tiny_gguf(outside / "x.gguf")
+    (outside / "model.json").write_text("{}")
+    (data_folder / "models/linked").symlink_to(outside)
+    answer = client.delete("/v1/models/linked", params={"now": "true"})
+    assert answer.json()["weights"] == "kept"
+    assert sorted(path.name for path in outside.iterdir()) == ["model.json", "x.gguf"]
+    assert client.get("/v1/models/linked").status_code == 404
+
+
+def test_what_lies_behind_a_link_above_a_model_is_not_deleted(client, tmp_path, data_folder):
+    inner = tmp_path / "outside" / "sub"
+    inner.mkdir(parents=True)
+    write_tiny_gguf(inner / "x.gguf")
+    (inner / "model.json").write_text("{}")
+    (data_folder / "models/group").symlink_to(tmp_path / "outside")
+    assert client.get("/v1/models/group/sub").json()["state"] == "downloaded"
+    answer = client.delete("/v1/models/group/sub", params={"now": "true"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "lies_outside")
+    assert sorted(path.name for path in inner.iterdir()) == ["model.json", "x.gguf"]
+
+
+def test_nothing_is_downloaded_through_a_link(client, tmp_path, data_folder):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/model.json").write_text("{}")
+    (data_folder / "models/tinyllama-1.1b").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside/model.json").write_text('{"source_url": "https://huggingface.co/a/b"}')
+    answer = client.post("/v1/models/download/tinyllama-1.1b")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "lies_outside")
+
+
+@pytest.mark.parametrize("now", ["true", "false"])
+def test_a_model_without_a_manifest_is_deleted_whole(client, data_folder, now):
+    (data_folder / "models/bare").mkdir()
+    write_tiny_gguf(data_folder / "models/bare/m.gguf")
+    (data_folder / "models/bare/m.gguf.md").write_text("my notes")
+    (data_folder / "models/bare/more.gguf").mkdir()
+    answer = client.delete("/v1/models/bare", params={"now": now})
+    assert answer.json()["weights"] == ("freed" if now == "true" else "trash")
+    [trashed] = (data_folder / ".jan_server/trash").glob("*/models/bare")
+    left = {path.name for path in trashed.iterdir()}
+    assert left == {"m.gguf.md", "more.gguf"} | (set() if now == "true" else {"m.gguf"})
+
+
+def test_one_odd_manifest_hides_only_its_model(client, tiny, write, data_folder):
+    write("models/late/model.json", '{"created": 1' + "0" * 400 + "}")
+    write("models/long/model.json", {"sources": [{"filename": "a" * 300 + ".gguf"}]})
+    (data_folder / "models/far").mkdir()
+    (data_folder / "models/far/w.gguf").symlink_to("/" + "a" * 300 + "/x")
+    assert client.get("/v1/models").status_code == 200
+    assert set(by_id(client.get("/v1/models"))) == {"tiny"}
+    assert client.get("/v1/models/long").json()["state"] == "not_downloaded"
+
+
 def test_weights_outside_the_folder_are_not_touched(client, write, tmp_path):
     weights = tmp_path / "elsewhere.gguf"
     write_tiny_gguf(weights)

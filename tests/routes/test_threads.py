@@ -295,3 +295,14 @@ def test_openais_client_gets_list_objects(client, write):
     assert [thread["id"] for thread in answer["data"]] == [f"t{n:02}" for n in range(24, 4, -1)]
     assert answer["has_more"] is True
     assert (answer["first_id"], answer["last_id"]) == ("t24", "t05")
+
+
+def test_a_time_that_no_clock_says_hides_nothing(client, write):
+    write("threads/a/thread.json", '{"created": 1' + "0" * 400 + ', "updated": 1e302}')
+    write(
+        "threads/a/messages.jsonl", '{"role":"user","content":"x","created_at":1' + "0" * 400 + "}"
+    )
+    write("threads/b/thread.json", "{}")
+    assert {thread["id"] for thread in client.get("/v1/threads").json()} == {"a", "b"}
+    assert client.get("/v1/threads/a").json()["created_at"] > 1_700_000_000
+    assert len(client.get("/v1/threads/a/messages").json()["data"]) == 1

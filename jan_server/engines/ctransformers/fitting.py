@@ -15,6 +15,7 @@ It appears by rename, whole and on the disk, or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -145,8 +146,9 @@ def _remove_others(copy: Path, prefix: str) -> None:
         if old != copy:
             old.unlink(missing_ok=True)
     for part in copy.parent.glob(f"{prefix}*.part"):
-        if time.time() - part.stat().st_mtime > ABANDONED_AFTER:
-            part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # Finished, and so renamed, this moment.
+            if time.time() - part.stat().st_mtime > ABANDONED_AFTER:
+                part.unlink()
 
 
 def _check_space(folder: Path, needed: int) -> None:

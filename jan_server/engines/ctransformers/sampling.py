@@ -35,6 +35,10 @@ LIKELY_NUCLEUS = 64
 STEPS, STEPS_PER_LOGIT = 256, 8
 
 
+# Below it the largest logit has all the weight; in float32 a smaller one becomes 0.
+COLDEST = 1e-6
+
+
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """The values of a `GenerationRequest` that choose tokens; `base.py` says what each means."""
 
@@ -222,6 +226,6 @@ def draw(ordered: Numbers, temperature: float, chance: float) -> int:
     The largest is taken off first, so that no temperature overflows.
     """
     with np.errstate(over="ignore"):
-        weights = np.exp((ordered - ordered.max()) / temperature)
+        weights = np.exp((ordered - ordered.max()) / max(temperature, COLDEST))
     sums = weights.cumsum(dtype=np.float64)
     return min(int(sums.searchsorted(chance * sums[-1], side="right")), len(sums) - 1)

@@ -219,3 +219,9 @@ def test_tokens_of_no_probability_are_never_drawn() -> None:
     every: list[dict[str, Any]] = [{}, {"top_k": 3}, {"top_p": 0.99}, {"min_p": 0.1}]
     for limits in every:
         assert set(choices(Sampling(temperature=5.0, seed=0, **limits), logits)) == {1, 3}
+
+
+def test_a_temperature_that_float32_does_not_know_is_greedy() -> None:
+    logits = logits_of("flat", 300, 0)
+    coldest = Sampling(temperature=1e-50, top_p=1.0, top_k=0, seed=0)
+    assert set(choices(coldest, logits)) == {int(logits.argmax())}
