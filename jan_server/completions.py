@@ -19,7 +19,14 @@ from msgspec import UNSET
 from ulid import ULID
 
 from jan_server import ids, parameters, templates
-from jan_server.engines.base import Event, Finished, Piece, Progress, Started
+from jan_server.engines.base import (
+    Event,
+    Finished,
+    GenerationRequest,
+    Piece,
+    Progress,
+    Started,
+)
 from jan_server.engines.pool import Pool
 from jan_server.errors import InvalidRequest, ParameterNotSupported
 from jan_server.models import Models
@@ -144,7 +151,8 @@ class Completions:
                 eos_token=loaded.info.eos_token,
                 chat_template_kwargs=request.chat_template_kwargs or None,
             )
-            events = loaded.generate(chosen.for_prompt(prompt))
+            asked = GenerationRequest(prompt=prompt, **msgspec.structs.asdict(chosen))
+            events = loaded.generate(asked)
             reply = _Reply(model.id)
             async with aclosing(events):
                 async for event in events:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from jan_server.engines.base import GenerationRequest
+from jan_server.engines.base import Parameters
 from jan_server.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
@@ -23,26 +23,6 @@ log = logging.getLogger(__name__)
 MAX_STOP_STRINGS = 16
 # More tokens than any model gives, few enough for every engine's integers.
 MAX_COUNT = 2**31 - 1
-
-
-class Parameters(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation's parameters; see GenerationRequest for what they mean."""
-
-    temperature: float = 0.7
-    top_p: float = 0.95
-    max_tokens: int = 2048
-    top_k: int = 0
-    min_p: float = 0.0
-    repeat_penalty: float = 1.0
-    repeat_last_n: int = 64
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    cache_prompt: bool = True
-
-    def for_prompt(self, prompt: str) -> GenerationRequest:
-        return GenerationRequest(prompt=prompt, **msgspec.structs.asdict(self))
 
 
 class Wrong(ValueError):

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from jan_server.engines.base import GenerationRequest
+from jan_server.engines.base import Parameters
 from jan_server.errors import InvalidRequest
-from jan_server.parameters import Parameters, resolve
+from jan_server.parameters import resolve
 
 DEFAULTS = Parameters()
 
@@ -150,14 +150,3 @@ def test_a_wrong_value_in_a_file_is_skipped_logged_and_the_next_layer_counts(
         "models/m/model.json: max_tokens is ignored: it must be an integer from 1 to 2147483647",
         "threads/t/thread.json: stop[1] is ignored: it must be a string that is not empty",
     ]
-
-
-def test_they_make_an_engines_request() -> None:
-    chosen = only(temperature=0.0, max_tokens=9, stop=("x",), seed=3)
-    assert chosen.for_prompt("hi") == GenerationRequest(
-        prompt="hi", temperature=0.0, max_tokens=9, stop=("x",), seed=3
-    )
-
-
-def test_the_defaults_are_those_of_an_engines_request() -> None:
-    assert DEFAULTS.for_prompt("hi") == GenerationRequest(prompt="hi")

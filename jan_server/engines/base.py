@@ -46,20 +46,19 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
 
 
-class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation. The prompt is rendered text; control tokens in it count as single tokens.
+class Parameters(msgspec.Struct, frozen=True, kw_only=True):
+    """How to answer; the defaults are those of Jan's document.
 
     `temperature` 0 is greedy. `top_k` 0, `top_p` 1, `min_p` 0, `repeat_penalty` 1 and penalties
-    of 0 switch the respective step off. Penalties look at the last `repeat_last_n` tokens, the
-    prompt included for `repeat_penalty` (llama.cpp's), the answer alone for presence and frequency
+    of 0 switch the respective step off. `repeat_penalty` looks at the last `repeat_last_n` tokens,
+    the prompt included (llama.cpp's); presence and frequency look at the whole answer alone
     (OpenAI's). `seed` None draws one. `stop` strings end the answer and are not part of it.
     """
 
-    prompt: str
-    max_tokens: int = 2048
     temperature: float = 0.7
-    top_k: int = 0
     top_p: float = 0.95
+    max_tokens: int = 2048
+    top_k: int = 0
     min_p: float = 0.0
     repeat_penalty: float = 1.0
     repeat_last_n: int = 64
@@ -68,6 +67,12 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     stop: tuple[str, ...] = ()
     cache_prompt: bool = True
+
+
+class GenerationRequest(Parameters, frozen=True, kw_only=True):
+    """One generation. The prompt is rendered text; control tokens in it count as single tokens."""
+
+    prompt: str
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):

@@ -34,7 +34,6 @@ BLOCKS, SMALLEST_BLOCK = 256, 16
 LIKELY_NUCLEUS = 64
 STEPS, STEPS_PER_LOGIT = 256, 8
 
-
 # Below it the largest logit has all the weight; in float32 a smaller one becomes 0.
 COLDEST = 1e-6
 
