@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -38,8 +38,6 @@ from jan_server.gguf import Header, Tensor, Value, read_header
 FITTING_VERSION = 1
 SPARE_BYTES = 64 << 20
 CHUNK_BYTES = 8 << 20
-ABANDONED_AFTER = 3600
-WINDOWS = os.name == "nt"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,9 +107,10 @@ def _make_copy(source: Path, header: Header, copy: Path, *, needed: int) -> None
         _remove_others(copy, _prefix(source))
         _check_space(folder, needed)
         handle, name = tempfile.mkstemp(prefix=f"{_prefix(source)}", suffix=".part", dir=folder)
-        os.close(handle)
         part = Path(name)
         try:
+            # Held while it is written, and let go by the system when this process dies.
+            fcntl.flock(handle, fcntl.LOCK_EX)
             _write_copy(source, header, part)
             if copy_name(source) != copy.name or not _is_whole(part):
                 raise ModelCannotRun(f"{source.name} was changed while it was read. Try again.")
@@ -119,6 +118,7 @@ def _make_copy(source: Path, header: Header, copy: Path, *, needed: int) -> None
             _sync_folder(folder)
         finally:
             part.unlink(missing_ok=True)
+            os.close(handle)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"The disk is full: no room for {copy}.") from error
@@ -126,9 +126,7 @@ def _make_copy(source: Path, header: Header, copy: Path, *, needed: int) -> None
 
 
 def _sync_folder(folder: Path) -> None:
-    """So that the new name outlives a power cut. Windows has no way to ask for it."""
-    if WINDOWS:
-        return
+    """So that the new name outlives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -139,16 +137,17 @@ def _sync_folder(folder: Path) -> None:
 def _remove_others(copy: Path, prefix: str) -> None:
     """The copies of an older source, and what a process that died left behind.
 
-    Race: another process may be writing the same copy just now, or have finished it: parts are
-    left for an hour, and `copy` itself is replaced, not removed.
+    Race: another process may be writing the same copy just now, or have finished it: a part that
+    is locked is left, and `copy` itself is replaced, not removed.
     """
     for old in copy.parent.glob(f"{prefix}*.gguf"):
         if old != copy:
             old.unlink(missing_ok=True)
     for part in copy.parent.glob(f"{prefix}*.part"):
-        with contextlib.suppress(FileNotFoundError):  # Finished, and so renamed, this moment.
-            if time.time() - part.stat().st_mtime > ABANDONED_AFTER:
-                part.unlink()
+        # Not found: finished, and so renamed, this moment. Blocking: somebody writes it.
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
 
 
 def _check_space(folder: Path, needed: int) -> None:
