@@ -89,8 +89,7 @@ class Models:
         engines.canonical_name(model.manifest.engine)
         if model.answers:
             return model
-        if not model.manifest.downloads():
-            raise self._without_address(model)
+        self.address(model)
         raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
 
     def default_id(self) -> str:
@@ -126,9 +125,16 @@ class Models:
         model = self.get(id)
         if model.answers:
             return False
-        if not model.manifest.downloads():
-            raise self._without_address(model)
+        self.address(model)
         return self._downloads.start(id, model.value, folder=self.folder_of(id))
+
+    def address(self, model: KnownModel) -> str:
+        """Where a model can be got from. Raises NotFound with what to do when nobody says."""
+        sources = model.manifest.downloads()
+        if sources:
+            return sources[0].url
+        hint = f"Its manifest names no address: put a .gguf into {self.folder_of(model.id)}."
+        raise NotFound("model file", model.id, hint=hint)
 
     def folder_of(self, id: str) -> Path:
         """Where a model's files are, or will be. Raises InvalidId, and LiesOutside."""
@@ -214,12 +220,6 @@ class Models:
     def _failure(self, id: str) -> str | None:
         failure = self._downloads.failure(id)
         return failure.message if failure else None
-
-    def _without_address(self, model: KnownModel) -> NotFound:
-        place = self.folder_of(model.id)
-        return NotFound(
-            "model file", model.id, hint=f"Its manifest names no address: put a .gguf into {place}."
-        )
 
 
 def _fitted(id: str) -> str:

@@ -34,6 +34,7 @@ def pull(id: str, settings: Settings) -> None:
         where = f": {model.weights}" if model.weights else ", without weights of its own"
         _say(console, f"{id} is here already{where}")
     else:
+        _say(console, f"Getting {id} from {services.models.address(model)}")
         with _bar(console) as show:
             download(
                 model.value,
@@ -77,7 +78,7 @@ def _bar(console: Console) -> Iterator[Callable[[DownloadProgress], None]]:
         def show(progress: DownloadProgress) -> None:
             bar.update(
                 task,
-                description=escape(f"{progress.phase} {progress.file}"),
+                description=progress.phase,
                 completed=progress.bytes_done,
                 total=progress.bytes_total,
             )

@@ -76,6 +76,13 @@ def test_pulling_what_is_here_only_makes_it_ready(run, write, data_folder):
     assert len(list((data_folder / ".jan_server/fitted").rglob("*.gguf"))) == 1
 
 
+def test_pulling_what_names_no_address_says_what_to_do(run, write, data_folder):
+    write("models/bare/model.json", {})
+    done = run("pull", "bare", "--data-folder", str(data_folder))
+    assert done.exit_code == 1
+    assert f"put a .gguf into {data_folder / 'models/bare'}" in done.output
+
+
 def test_a_model_that_cannot_run_is_one_line(run, write, data_folder):
     write("models/bad/model.json", {})
     write("models/bad/x.gguf", "not a model")
