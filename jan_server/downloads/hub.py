@@ -66,11 +66,7 @@ def fetch_address(source: Source, partial: PartialFile) -> None:
 
 
 def _get(url: str, partial: PartialFile, *, headers: dict[str, str]) -> None:
-    if partial.expected_sha256 is None:
-        raise DownloadFailed(
-            f"Nobody says which SHA-256 {partial.name} must have: "
-            "write it as `sha256` into its source in model.json."
-        )
+    partial.raise_if_unverifiable()
     partial.meter.begin("downloading", partial.expected_size)
     http_get(
         url,

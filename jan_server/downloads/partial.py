@@ -48,6 +48,14 @@ class PartialFile:
         if self._stopped.is_set():
             raise DownloadStopped(f"The download of {self.name} was stopped; nothing was kept.")
 
+    def raise_if_unverifiable(self) -> None:
+        """Before anything is fetched: what could not be checked would not be kept."""
+        if self.expected_sha256 is None:
+            raise DownloadFailed(
+                f"Nobody says which SHA-256 {self.name} must have: "
+                "write it as `sha256` into its source in model.json."
+            )
+
     def write(self, data: bytes) -> int:
         self.raise_if_stopped()
         size = self._size + len(data)

