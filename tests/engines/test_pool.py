@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from jan_server.engines import pool as pool_module
 from jan_server.engines.base import Event, GenerationRequest, ModelSpec, Piece
 from jan_server.engines.pool import Pool, Turn
 from jan_server.engines.process import EngineProcess
@@ -279,16 +280,23 @@ def test_a_failing_load_is_told_to_all_who_wait_and_tried_afresh_by_the_next() -
     run(test)
 
 
+@asynccontextmanager
+async def pool_with_a_failure_that_nobody_waited_for(start: Starter) -> AsyncIterator[Pool]:
+    """Somebody was told to come again, and then the load failed."""
+    start.shut_the_gate()
+    async with pool_of(start, load_patience=0.01) as pool:
+        with pytest.raises(ModelLoading):
+            await ask(pool, spec=UNKNOWN)
+        start.gate.set()
+        await load_ended(pool)
+        pool._load_patience = 30
+        yield pool
+
+
 def test_a_failure_that_nobody_waited_for_is_told_once_to_who_comes_again() -> None:
     async def test() -> None:
         start = Starter()
-        start.shut_the_gate()
-        async with pool_of(start, load_patience=0.01) as pool:
-            with pytest.raises(ModelLoading):
-                await ask(pool, spec=UNKNOWN)
-            start.gate.set()
-            await load_ended(pool)
-            pool._load_patience = 30
+        async with pool_with_a_failure_that_nobody_waited_for(start) as pool:
             for made in (1, 2):
                 with pytest.raises(ModelCannotRun):
                     await ask(pool, spec=UNKNOWN)
@@ -298,16 +306,22 @@ def test_a_failure_that_nobody_waited_for_is_told_once_to_who_comes_again() -> N
     run(test)
 
 
-def test_a_kept_failure_does_not_hinder_a_mended_model() -> None:
+def test_a_failure_of_long_ago_is_not_told_but_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "FAILURE_KEPT", -1.0)
+
     async def test() -> None:
         start = Starter()
-        start.shut_the_gate()
-        async with pool_of(start, load_patience=0.01) as pool:
-            with pytest.raises(ModelLoading):
+        async with pool_with_a_failure_that_nobody_waited_for(start) as pool:
+            with pytest.raises(ModelCannotRun):
                 await ask(pool, spec=UNKNOWN)
-            start.gate.set()
-            await load_ended(pool)
-            pool._load_patience = 30
+            assert len(start.made) == 2
+
+    run(test)
+
+
+def test_a_kept_failure_does_not_hinder_a_mended_model() -> None:
+    async def test() -> None:
+        async with pool_with_a_failure_that_nobody_waited_for(Starter()) as pool:
             assert await ask(pool) == "hello"
 
     run(test)
