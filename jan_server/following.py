@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from jan_server.errors import JanError
+from jan_server.errors import JanError, NotFound
 from jan_server.store import Store
 
 log = logging.getLogger(__name__)
@@ -45,5 +45,7 @@ class Following:
     async def _touch(self, id: str) -> None:
         try:
             await asyncio.to_thread(self._store.messages(id).touch)
+        except NotFound:
+            pass  # Deleted since.
         except JanError as error:
             log.warning("thread.json of %s does not show its last message: %s", id, error)

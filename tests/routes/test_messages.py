@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 from ulid import ULID
 
 from jan_server.app import create_app
+from jan_server.errors import DiskFull
 from tests.conftest import BASE_URL, tree
 
 
@@ -171,10 +172,22 @@ def test_the_thread_follows_its_messages(settings, write, thread, data_folder):
     assert followed["updated"] > 1
 
 
-def test_following_a_thread_that_is_gone_is_no_error(settings, write, thread):
+def test_following_a_thread_that_is_gone_is_nothing_to_say(settings, write, thread, caplog):
     with TestClient(create_app(settings), base_url=BASE_URL) as client:
         client.post(thread, json={"role": "user", "content": "x"})
         assert client.delete("/v1/threads/a").status_code == 200
+    assert caplog.messages == []
+
+
+def test_a_thread_that_cannot_follow_is_said(settings, write, thread, caplog, monkeypatch):
+    def full(*_):
+        raise DiskFull("The disk is full.")
+
+    app = create_app(settings)
+    with TestClient(app, base_url=BASE_URL) as client:
+        assert client.post(thread, json={"role": "user", "content": "x"}).status_code == 200
+        monkeypatch.setattr(app.state.services.store.files, "replace", full)
+    assert caplog.messages == ["thread.json of a does not show its last message: The disk is full."]
 
 
 def test_openais_client_reads_the_newest_first(client, thread):
