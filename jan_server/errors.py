@@ -95,6 +95,15 @@ class OriginNotAllowed(Forbidden):
     code = "origin_not_allowed"
 
 
+class ReadOnly(Forbidden):
+    """The server was started with --read-only: nothing below the data folder is changed."""
+
+    code = "read_only"
+
+    def __init__(self) -> None:
+        super().__init__("This server is read-only: start it without --read-only to change things.")
+
+
 class NotFound(JanError):
     """No thread, message, assistant, model or route of that name."""
 
@@ -161,6 +170,23 @@ class BodyTimeout(JanError):
         super().__init__(f"The body did not arrive within {seconds:g} seconds.")
 
 
+class PreconditionFailed(JanError):
+    """The resource is not, or not any more, what the request's If-Match or If-None-Match says.
+
+    Not a 409: OpenAI's clients repeat that one.
+    """
+
+    status = 412
+    type = "invalid_request_error"
+    code = "precondition_failed"
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(
+            f"The file was changed since you read it; its ETag is {etag} now. "
+            "Read it again, then repeat the change. Nothing was written."
+        )
+
+
 class BodyTooLarge(JanError):
     status = 413
     type = "invalid_request_error"
@@ -220,6 +246,23 @@ class ModelLoading(JanError):
 
     status = 503
     code = "model_loading"
+
+
+class NotReady(JanError):
+    """The first look at the data folder is not done yet, and a list is never partial."""
+
+    status = 503
+    code = "not_ready"
+
+
+class DataFolderMissing(JanError):
+    """The data folder was moved away, or its disk is not there."""
+
+    status = 503
+    code = "data_folder_missing"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"The data folder {folder} is not there. Put it back; the server waits.")
 
 
 class ShuttingDown(JanError):
