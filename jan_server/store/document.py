@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,9 +46,23 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         return self.path.parent
 
+    @property
+    def etag(self) -> str:
+        return etag(self.raw)
+
     def __repr__(self) -> str:
         state = "stale" if self.stale else f"{len(self.raw)} bytes" if self.raw else "no file"
         return f"<Document {self.path.parent.name}/{self.path.name} {state}>"
+
+
+def etag(raw: bytes, *, view: str = "", state: str = "") -> str:
+    """The entity tag of what is answered for these bytes of a file (RFC 9110, 8.8.3), quoted.
+
+    `view` is the kind of representation, `state` what is shown and is not in the file. Strong: a
+    file that differs in a space has another one.
+    """
+    told = f"{view}\n{state}\n".encode() if view or state else b""
+    return f'"{sha256(told + raw).hexdigest()[:32]}"'
 
 
 def written(value: Mapping[str, Any]) -> bytes:
