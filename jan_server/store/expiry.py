@@ -1,0 +1,57 @@
+"""What of the trash is over, and removing it.
+
+Weights are large and can be got again: they go after a day, or at once when the disk is nearly
+full, the oldest first. All else, the manifest beside them too, stays as long as the user set.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+
+from jan_server.errors import JanError
+from jan_server.store.deletion import Deletion
+from jan_server.store.trash import Trash
+
+logger = logging.getLogger(__name__)
+
+DAY = 86400.0
+WEIGHTS_DAYS = 1.0
+SPACE_TO_LEAVE = 2 * 2**30
+"""Bytes. With less than this free on the trash's disk, weights in it do not wait for their day."""
+
+
+def expires_at(item: Deletion, *, days: float) -> float | None:
+    """When the first part of a deletion is removed, in seconds; None for never (`days` is 0)."""
+    ends = [item.deleted_at + days * DAY] if days else []
+    if item.weights:
+        ends.append(item.deleted_at + WEIGHTS_DAYS * DAY)
+    return min(ends, default=None)
+
+
+def expire(
+    trash: Trash, *, days: float, now: float, free_space: Callable[[], int] | None = None
+) -> None:
+    """Remove what is over. What cannot be removed is logged, and hinders nothing else."""
+    trash.sweep(now)
+    space = free_space or (lambda: shutil.disk_usage(trash.path).free)
+    for item in reversed(trash.list()):
+        try:
+            _expire_one(trash, item, days=days, now=now, free_space=space)
+        except (JanError, OSError) as error:
+            logger.warning("The trash keeps %s: %s", item.id, error)
+
+
+def _expire_one(
+    trash: Trash, item: Deletion, *, days: float, now: float, free_space: Callable[[], int]
+) -> None:
+    if days and now >= item.deleted_at + days * DAY:
+        trash.free(item.path)
+    elif item.weights and _weights_are_over(item, now, free_space):
+        names = {path.name for path in item.weights}
+        trash.free_files(item.path, names.__contains__)
+
+
+def _weights_are_over(item: Deletion, now: float, free_space: Callable[[], int]) -> bool:
+    return now >= item.deleted_at + WEIGHTS_DAYS * DAY or free_space() < SPACE_TO_LEAVE
