@@ -32,7 +32,12 @@ def create_app(settings: Settings) -> Starlette:
     app.router.redirect_slashes = False
     app.router.default = stack(
         Router(
-            ROUTES, services, prefix="/v1", body_limit=settings.max_body, closing=services.closing
+            ROUTES,
+            services,
+            prefix="/v1",
+            body_limit=settings.max_body,
+            closing=services.closing,
+            read_only=settings.read_only,
         ),
         api_key=settings.api_key,
         allowed_hosts=settings.allowed_host,

@@ -75,6 +75,8 @@ def _find_folder(flag: str | None) -> data_folder.DataFolder:
 @click.option("--allowed-origin", multiple=True, metavar="ORIGIN", help="A further web origin.")
 @click.option("--threads", type=int, metavar="N", help="Threads of a model. Default: the cores.")
 @click.option("--default-model", metavar="ID", help="Answers requests that name no model.")
+@click.option("--read-only", is_flag=True, default=None, help="Never write to the data folder.")
+@click.option("--trash-days", type=float, metavar="N", help="Keep deletions so long; 0 for ever.")
 @_fails_in_one_line
 def serve(data_folder: str | None, **flags: Any) -> None:
     """Serve the API until Ctrl-C."""

@@ -60,7 +60,8 @@ def run(settings: Settings, *, folder_reason: str) -> None:
         app = create_app(settings)
         services: Services = app.state.services
         print(f"address: {address(sock)} (Ctrl-C stops)", flush=True)
-        print(f"data folder: {settings.data_folder} ({folder_reason})", flush=True)
+        why = f"{folder_reason}, read-only" if settings.read_only else folder_reason
+        print(f"data folder: {settings.data_folder} ({why})", flush=True)
         print(f"model: {services.describe_model()}", flush=True)
         asyncio.run(_serve_until_signal(app, sock))
 

@@ -26,7 +26,10 @@ ENVIRONMENT = {"JAN_API_HOST": "host", "JAN_API_PORT": "port", "JAN_API_KEY": "a
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be set. Sizes are in bytes, times in seconds."""
+    """Everything that can be set. Sizes are in bytes, times in seconds.
+
+    After `trash_days` days deletions are removed for good; 0 is never.
+    """
 
     data_folder: Path
     host: str = "127.0.0.1"
@@ -40,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024
     load_patience: Annotated[float, Meta(ge=0)] = 60.0
     fsync: bool = True
+    read_only: bool = False
+    trash_days: Annotated[float, Meta(ge=0)] = 30.0
 
 
 def resolve(

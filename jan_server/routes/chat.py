@@ -44,6 +44,7 @@ ROUTES = [
         request=ChatCompletionRequest,
         response=ChatCompletion,
         event=ChatCompletionChunk,
+        keeps_nothing=True,
         names=("model",),
         errors=(
             InvalidRequest,

@@ -21,6 +21,7 @@ from jan_server.errors import (
     JanError,
     NotFound,
     OriginNotAllowed,
+    ReadOnly,
     Unauthorized,
     UnsupportedMediaType,
 )
@@ -194,6 +195,8 @@ def _own_errors(route: Route[Any]) -> Iterator[type[JanError]]:
         yield from _BODY_ERRORS
     if route.changes or route.method not in READING_METHODS:
         yield OriginNotAllowed
+    if route.writes:
+        yield ReadOnly
 
 
 def _failure(

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from jan_server.errors import InvalidRequest, JanError, MethodNotAllowed, RouteNotFound
+from jan_server.errors import InvalidRequest, JanError, MethodNotAllowed, ReadOnly, RouteNotFound
 from jan_server.web.paths import Pattern, decode_segment, fault, raw_path
 from jan_server.web.requests import DEFAULT_BODY_LIMIT
 from jan_server.web.responses import without_body
@@ -37,7 +37,9 @@ class Route(Generic[C]):
 
     `request`, `response`, `event` are types that msgspec can describe: the JSON body, the JSON
     answer, one event of a `text/event-stream` answer. `query` is a Struct of the parameters.
-    `changes` marks a GET that changes something; other methods do anyway.
+    `changes` marks a GET that changes something; other methods do anyway, and a foreign page may
+    not ask for it. `keeps_nothing` marks what changes no file of the user: a read-only server does
+    it too.
     `errors` are those that are the operation's own; common ones are given to the document.
     `names` are the kinds of things that the body names, and that may be not found.
     """
@@ -58,8 +60,15 @@ class Route(Generic[C]):
     errors: tuple[type[JanError], ...] = ()
     names: tuple[str, ...] = ()
     changes: bool = False
+    keeps_nothing: bool = False
     at_root: bool = False
     documented: bool = True
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change the user's files."""
+        is_change = self.changes or self.method not in READING_METHODS
+        return is_change and not self.keeps_nothing
 
 
 class Router(Generic[C]):
@@ -68,6 +77,7 @@ class Router(Generic[C]):
     Handlers find the decoded ids in `request.path_params`, all of them strings that are single
     path components (those marked `:path`: several, joined by `/`).
     `body_limit` is what `read_json` reads at most. Setting `closing` ends open event streams.
+    A `read_only` one refuses the rows that write, before it reads their bodies.
     """
 
     def __init__(
@@ -78,9 +88,11 @@ class Router(Generic[C]):
         prefix: str = "",
         body_limit: int = DEFAULT_BODY_LIMIT,
         closing: asyncio.Event | None = None,
+        read_only: bool = False,
     ) -> None:
         self._context = context
         self._prefix = prefix
+        self._read_only = read_only
         self._state = {"body_limit": body_limit, "closing": closing or asyncio.Event()}
         self._table = _by_pattern(routes, prefix)
 
@@ -115,6 +127,8 @@ class Router(Generic[C]):
         scope["path_params"] = pattern.decode(ids)
         if method == "HEAD" and row.changes:
             return Response(status_code=204)  # A HEAD never starts anything.
+        if self._read_only and row.writes:
+            raise ReadOnly
         return await row.handler(self._context, Request(scope, receive))
 
     def _find(self, path: str) -> tuple[Pattern, dict[str, Route[C]], dict[str, str]] | None:
