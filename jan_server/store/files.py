@@ -83,11 +83,17 @@ class Files:
 
     def read(self, path: Path) -> tuple[bytes, Signature]:
         """The bytes and what they were at that moment. Raises OSError, for a FIFO too."""
+        return self.read_from(path, 0)
+
+    def read_from(self, path: Path, start: int) -> tuple[bytes, Signature]:
+        """The bytes from `start` on; a negative one counts from the end, as a slice has it."""
         # O_NONBLOCK: opening a FIFO that nobody writes would wait for ever.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+            if start:
+                file.seek(start if start > 0 else max(0, status.st_size + start))
             return file.read(), signature_of(status)
 
     def replace(self, path: Path, data: bytes) -> None:
