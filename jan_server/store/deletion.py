@@ -204,6 +204,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    if folder.is_symlink():
+        return []
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: os.fsencode(entry.name))

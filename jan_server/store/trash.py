@@ -81,6 +81,7 @@ class Trash:
             contents = {_file_name(name): data}
             self._files.write_folder(target, contents, home=self.path)
         except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
             self._prune(target)
             raise
         return target / _file_name(name)
