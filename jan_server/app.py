@@ -30,6 +30,8 @@ def create_app(settings: Settings) -> Starlette:
     app.state.services = services
     # Our routes look at the raw path, and Starlette's at the decoded one: theirs is an empty table.
     app.router.redirect_slashes = False
+    # `Errors` is around them: Starlette's own layers for errors would find nothing to do.
+    app.middleware_stack = app.router
     app.router.default = stack(
         Router(
             ROUTES,
@@ -42,5 +44,6 @@ def create_app(settings: Settings) -> Starlette:
         api_key=settings.api_key,
         allowed_hosts=settings.allowed_host,
         allowed_origins=settings.allowed_origin,
+        vary=["OpenAI-Beta"],
     )
     return app

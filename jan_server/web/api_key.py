@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hmac
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jan_server.errors import Unauthorized
+from jan_server.web.fields import Fields, fields
 from jan_server.web.paths import raw_path
 
 # What tells nothing of the user's: monitors and the page of the documentation need no key.
@@ -23,12 +23,12 @@ class ApiKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and raw_path(scope) not in OPEN_PATHS:
-            self._check(Headers(scope=scope))
+            self._check(fields(scope))
         await self._app(scope, receive, send)
 
-    def _check(self, headers: Headers) -> None:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        sent = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    def _check(self, sent: Fields) -> None:
+        scheme, _, token = sent.get(b"authorization", b"").partition(b" ")
+        key = token.strip() if scheme.lower() == b"bearer" else sent.get(b"x-api-key", b"")
         # In constant time: how long a refusal takes tells nothing about the key.
-        if not hmac.compare_digest(sent.encode("latin-1", "replace"), self._key):
+        if not hmac.compare_digest(key, self._key):
             raise Unauthorized

@@ -3,24 +3,26 @@
 Loopback origins are allowed, since who can serve a page from this machine is its user; so are the
 desktop shells that Jan-shaped clients live in. `null` is never allowed: any page can make itself
 one. Nothing here uses cookies, so `Access-Control-Allow-Credentials` is never sent. Preflights are
-answered by the guard, behind its Host check.
+answered by the guard, behind its Host check; `Errors` puts the marks on every answer, since pages
+could not read errors without them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from jan_server.web.fields import Fields
 
 _ALLOWED = re.compile(
     r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?"
     r"|tauri://localhost|https?://tauri\.localhost"
-    r"|(app|vscode-webview)://[^/]*"
+    r"|(app|vscode-webview)://[^/,\s]*"
 )
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 EXPOSED = "ETag, Retry-After, x-request-id, X-Jan-Stale"
+
+Header = tuple[bytes, bytes]
 
 
 class Origins:
@@ -33,45 +35,44 @@ class Origins:
         return origin in self._more or _ALLOWED.fullmatch(origin) is not None
 
 
-def is_preflight(method: str, headers: Mapping[str, str]) -> bool:
-    return (
-        method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
-    )
+def is_preflight(method: str, sent: Fields) -> bool:
+    return method == "OPTIONS" and b"origin" in sent and b"access-control-request-method" in sent
 
 
-def preflight_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def preflight_headers(sent: Fields) -> dict[str, str]:
     """What an allowed page may send: any method, and whatever headers it asks for."""
     answer = {"access-control-allow-methods": METHODS, "access-control-max-age": "600"}
-    if asked := headers.get("access-control-request-headers"):
-        answer["access-control-allow-headers"] = asked
-    if headers.get("access-control-request-private-network") == "true":
+    if asked := sent.get(b"access-control-request-headers"):
+        answer["access-control-allow-headers"] = asked.decode("latin-1")
+    if sent.get(b"access-control-request-private-network") == b"true":
         answer["access-control-allow-private-network"] = "true"
     return answer
 
 
 class Cors:
-    """ASGI middleware, the outermost: pages could not read errors without these headers."""
+    """Which headers every answer has for browsers: who may read it, and what it depends on.
 
-    def __init__(self, app: ASGIApp, origins: Origins) -> None:
-        self._app = app
+    `vary` are request headers that answers depend on beside `Origin`.
+    """
+
+    def __init__(self, origins: Origins, *, vary: Iterable[str] = ()) -> None:
         self._origins = origins
+        self._vary = (*vary, "Origin")
+        self._usual_vary = (b"vary", ", ".join(self._vary).encode())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        origin = Headers(scope=scope).get("origin", "")
+    def mark(self, headers: list[Header], sent: Fields) -> None:
+        """Adds them to the `headers` of the answer to a request that had `sent`."""
+        if b"vary" in dict(headers):
+            self._add_to_vary(headers)
+        else:
+            headers.append(self._usual_vary)
+        if (origin := sent.get(b"origin")) and origin.decode("latin-1") in self._origins:
+            headers.append((b"access-control-allow-origin", origin))
+            headers.append((b"access-control-expose-headers", EXPOSED.encode()))
 
-        async def send_with_origin(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._mark(MutableHeaders(scope=message), origin)
-            await send(message)
-
-        await self._app(scope, receive, send_with_origin)
-
-    def _mark(self, headers: MutableHeaders, origin: str) -> None:
-        if "origin" not in headers.get("vary", "").lower():
-            headers.add_vary_header("Origin")
-        if origin in self._origins:
-            headers["access-control-allow-origin"] = origin
-            headers["access-control-expose-headers"] = EXPOSED
+    def _add_to_vary(self, headers: list[Header]) -> None:
+        own = [value.decode("latin-1") for name, value in headers if name == b"vary"]
+        known = {name.strip().lower() for value in own for name in value.split(",")}
+        new = [name for name in self._vary if name.lower() not in known]
+        headers[:] = [header for header in headers if header[0] != b"vary"]
+        headers.append((b"vary", ", ".join([*own, *new]).encode("latin-1")))

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import Awaitable, Callable
 
 import msgspec
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jan_server.errors import JanError, MethodNotAllowed, Unauthorized
 from jan_server.logs import frames
+from jan_server.web.fields import Fields, fields
 from jan_server.web.requests import RestOfBody
 from jan_server.web.responses import json_response, without_body
 
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _WORTH_A_RETRY = {429, 503}
+Mark = Callable[[list[tuple[bytes, bytes]], Fields], None]
 _HTTP_CODES = {401: "unauthorized", 404: "route_not_found", 405: "method_not_allowed"}
 
 
@@ -91,20 +93,22 @@ def _from_starlette(error: HTTPException) -> JanError:
 
 
 class Errors:
-    """ASGI middleware: errors become answers, every answer carries `x-request-id`.
+    """ASGI middleware, the outermost: errors become answers, every answer carries `x-request-id`.
 
-    Handlers find the id in `request.state.request_id`. Once an answer has begun, an error can only
+    Handlers find the id in `request.state.request_id`. `mark` adds what else every answer carries
+    to its headers, given the request's. Once an answer has begun, an error can only
     break it off: that is what the server below does when it is raised on.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, mark: Mark = lambda _headers, _sent: None) -> None:
         self._app = app
+        self._mark = mark
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, _request_id(scope))
+        answer = _Answer(send, fields(scope), self._mark)
         body = RestOfBody(receive)
         scope.setdefault("state", {})["request_id"] = answer.request_id
         try:
@@ -121,20 +125,25 @@ class Errors:
 
 
 class _Answer:
-    """Sends on, with the request's id in the headers; knows whether the answer has begun."""
+    """Sends on, with the headers of every answer; knows whether the answer has begun."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, sent: Fields, mark: Mark) -> None:
         self._send = send
-        self.request_id = request_id
+        self._sent = sent
+        self._mark = mark
+        self.request_id = _request_id(sent)
         self.begun = False
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.begun = True
-            MutableHeaders(scope=message)["x-request-id"] = self.request_id
-        await self._send(message)
+            # A list of our own: a response that is kept and sent again must not collect headers.
+            headers = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            self._mark(headers, self._sent)
+            message = {**message, "headers": headers}
+        return self._send(message)
 
 
-def _request_id(scope: Scope) -> str:
-    sent = Headers(scope=scope).get("x-request-id", "")
-    return sent if _SANE_REQUEST_ID.fullmatch(sent) else f"req_{secrets.token_hex(8)}"
+def _request_id(sent: Fields) -> str:
+    id = sent.get(b"x-request-id", b"").decode("latin-1")
+    return id if _SANE_REQUEST_ID.fullmatch(id) else f"req_{secrets.token_hex(8)}"

@@ -8,7 +8,6 @@ Empty segments match on purpose: the id is then refused by name instead of being
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote, unquote_to_bytes
@@ -18,6 +17,7 @@ from starlette.types import Scope
 from jan_server.errors import InvalidId
 
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FIXED, _ONE_SEGMENT, _SEGMENTS, _END = range(4)
 
 
@@ -35,13 +35,15 @@ def fault(segment: str) -> str | None:
         return "a part of it is '.' or '..'"
     if "/" in segment:
         return "it holds a '/'"
-    if any(unicodedata.category(character) == "Cc" for character in segment):
+    if _CONTROL.search(segment):
         return "it holds control characters"
     return None
 
 
 def decode_segment(raw: str) -> str:
     """Percent-decoded UTF-8. Raises UnicodeDecodeError."""
+    if "%" not in raw and raw.isascii():
+        return raw
     return unquote_to_bytes(raw.encode("latin-1")).decode()
 
 
@@ -60,6 +62,20 @@ class Pattern:
     def plain(self) -> str:
         """Without the markers, as OpenAPI writes it."""
         return _PARAMETER.sub(r"{\1}", self.text)
+
+    @cached_property
+    def fixed(self) -> bool:
+        """Whether it has no parameters, so that one path only is of it."""
+        return not self.parameters
+
+    @cached_property
+    def slashes(self) -> int:
+        """How many a path of it has; with an id that may hold some, at least."""
+        return self.text.count("/")
+
+    def may_have(self, slashes: int) -> bool:
+        """Whether a path with so many may be of it."""
+        return slashes == self.slashes or (slashes > self.slashes and any(self.parameters.values()))
 
     @cached_property
     def rank(self) -> tuple[int, ...]:

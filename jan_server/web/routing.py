@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -29,6 +29,8 @@ C = TypeVar("C")
 Handler = Callable[[C, Request], Awaitable[Response]]
 
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_FOUND = "jan_server.found"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,60 @@ class Route(Generic[C]):
         return is_change and not self.keeps_nothing
 
 
+class Place(Generic[C]):
+    """One pattern with its rows by method."""
+
+    def __init__(self, pattern: Pattern, rows: dict[str, Route[C]]) -> None:
+        self.pattern = pattern
+        self.rows = rows
+        self.allowed = (*rows, *(["HEAD"] if "GET" in rows else []), "OPTIONS")
+        self.changes = "GET" in rows and rows["GET"].changes
+
+
+class Found(NamedTuple, Generic[C]):
+    """`ids` are still encoded."""
+
+    place: Place[C]
+    ids: dict[str, str]
+
+
+class Table(Generic[C]):
+    """The places. Those without ids are found by their path, others by how many segments it has."""
+
+    def __init__(self, routes: Sequence[Route[C]], prefix: str) -> None:
+        places = _places(routes, prefix)
+        self._exact = {p.pattern.text.rstrip("/"): Found(p, {}) for p in places if p.pattern.fixed}
+        self._with_ids = [place for place in places if not place.pattern.fixed]
+        longest = max((place.pattern.slashes for place in self._with_ids), default=0)
+        self._by_slashes = [self._that_may_have(slashes) for slashes in range(longest + 1)]
+
+    def find(self, path: str) -> Found[C] | None:
+        """The most particular place that fits a path of `raw_path`."""
+        if path in self._exact:
+            return self._exact[path]
+        # Longer than all patterns: as the longest, where an id of several segments may fit.
+        slashes = min(path.count("/"), len(self._by_slashes) - 1)
+        for place in self._by_slashes[slashes]:
+            if (ids := place.pattern.match(path)) is not None:
+                return Found(place, ids)
+        return None
+
+    def _that_may_have(self, slashes: int) -> list[Place[C]]:
+        return [place for place in self._with_ids if place.pattern.may_have(slashes)]
+
+
+def _places(routes: Sequence[Route[C]], prefix: str) -> list[Place[C]]:
+    """The most particular first."""
+    table: dict[Pattern, dict[str, Route[C]]] = {}
+    for route in routes:
+        pattern = Pattern(route.path if route.at_root else prefix + route.path)
+        rows = table.setdefault(pattern, {})
+        if route.method in rows:
+            raise ValueError(f"two routes for {route.method} {pattern.text}")
+        rows[route.method] = route
+    return [Place(*item) for item in sorted(table.items(), key=lambda item: item[0].rank)]
+
+
 class Router(Generic[C]):
     """An ASGI application for HTTP only. Raises JanErrors; `Errors` around it answers them.
 
@@ -94,14 +150,14 @@ class Router(Generic[C]):
         self._prefix = prefix
         self._read_only = read_only
         self._state = {"body_limit": body_limit, "closing": closing or asyncio.Event()}
-        self._table = _by_pattern(routes, prefix)
+        self._table = Table(routes, prefix)
 
     def changes(self, scope: Scope) -> bool:
         """Whether this request would change something: any but a reading method, a marked GET."""
         if scope["method"] != "GET":
             return scope["method"] not in READING_METHODS
-        found = self._find(raw_path(scope))
-        return found is not None and "GET" in found[1] and found[1]["GET"].changes
+        found = self._find(scope)
+        return found is not None and found.place.changes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -113,56 +169,37 @@ class Router(Generic[C]):
         await response(scope, receive, to)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        path, method = raw_path(scope), scope["method"]
-        found = self._find(path)
+        method, found = scope["method"], self._find(scope)
         if found is None:
-            raise self._nothing_at(path)
-        pattern, rows, ids = found
-        allowed = _allowed(rows)
-        if method not in allowed:
-            raise MethodNotAllowed(method, allowed)
+            raise self._nothing_at(raw_path(scope))
+        place = found.place
+        if method not in place.allowed:
+            raise MethodNotAllowed(method, place.allowed)
         if method == "OPTIONS":
-            return Response(status_code=204, headers={"allow": ", ".join(allowed)})
-        row = rows["GET" if method == "HEAD" else method]
-        scope["path_params"] = pattern.decode(ids)
+            return Response(status_code=204, headers={"allow": ", ".join(place.allowed)})
+        row = place.rows["GET" if method == "HEAD" else method]
+        scope["path_params"] = place.pattern.decode(found.ids)
         if method == "HEAD" and row.changes:
             return Response(status_code=204)  # A HEAD never starts anything.
         if self._read_only and row.writes:
             raise ReadOnly
         return await row.handler(self._context, Request(scope, receive))
 
-    def _find(self, path: str) -> tuple[Pattern, dict[str, Route[C]], dict[str, str]] | None:
-        for pattern, rows in self._table:
-            if (ids := pattern.match(path)) is not None:
-                return pattern, rows, ids
-        return None
+    def _find(self, scope: Scope) -> Found[C] | None:
+        """Once for a request: the guard asks first whether it changes something."""
+        if _FOUND not in scope:
+            scope[_FOUND] = self._table.find(raw_path(scope))
+        found: Found[C] | None = scope[_FOUND]
+        return found
 
     def _nothing_at(self, path: str) -> JanError:
         shown = path[:200] or "/"
-        if self._find(self._prefix + path):
+        if self._table.find(self._prefix + path):
             better = f"{self._prefix}{shown}"
             return RouteNotFound(f"Nothing is at {shown}: the API is under {better}.")
         if path and (reason := _fault_of(path)):
             return InvalidRequest(f"The path {shown!r} cannot be right: {reason}.")
         return RouteNotFound(f"Nothing is at {shown}.")
-
-
-def _by_pattern(
-    routes: Sequence[Route[C]], prefix: str
-) -> list[tuple[Pattern, dict[str, Route[C]]]]:
-    table: dict[Pattern, dict[str, Route[C]]] = {}
-    for route in routes:
-        pattern = Pattern(route.path if route.at_root else prefix + route.path)
-        rows = table.setdefault(pattern, {})
-        if route.method in rows:
-            raise ValueError(f"two routes for {route.method} {pattern.text}")
-        rows[route.method] = route
-    return sorted(table.items(), key=lambda item: item[0].rank)
-
-
-def _allowed(rows: dict[str, Route[Any]]) -> tuple[str, ...]:
-    head = ("HEAD",) if "GET" in rows else ()
-    return (*rows, *head, "OPTIONS")
 
 
 def _fault_of(path: str) -> str | None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,16 +23,21 @@ from jan_server.errors import (
     OriginNotAllowed,
 )
 from jan_server.web.cors import Origins, is_preflight, preflight_headers
+from jan_server.web.fields import Fields, fields
 
 _HOST = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+(%[^\]\s]*)?)\]|(?P<name>[^\s:/@\[\]]+))(:\d*)?")
 
 # Docker's name for the machine that the containers run on; it is not in the public DNS.
 _ALWAYS_ALLOWED = frozenset({"localhost", "host.docker.internal"})
 
+# Few names are ever used; more of them are made up, and are forgotten again.
+REMEMBERED = 64
+
 # What browsers say when nobody has asked for the page yet.
-_PREFETCHING = ("sec-purpose", "purpose", "x-moz")
+_PREFETCHING = (b"sec-purpose", b"purpose", b"x-moz")
 
 
+@lru_cache(REMEMBERED)
 def host_name(host: str) -> str | None:
     """The name or address in a `Host` header, in lower case without its port; None if garbled."""
     found = _HOST.fullmatch(host)
@@ -53,7 +58,7 @@ class Hosts:
     def __init__(self, more: Iterable[str] = ()) -> None:
         self._names = _ALWAYS_ALLOWED | {name.lower() for name in more}
 
-    def allow(self, name: str, *, local: str) -> bool:
+    def allow(self, name: str, local: str) -> bool:
         """`local` is the address that the connection came in at: a literal cannot be rebound."""
         address = _address(name)
         if name in self._names or address is None:
@@ -71,17 +76,17 @@ class Guard:
         self, app: ASGIApp, *, hosts: Hosts, origins: Origins, changes: Callable[[Scope], bool]
     ) -> None:
         self._app = app
-        self._hosts = hosts
+        self._allow = lru_cache(REMEMBERED)(hosts.allow)
         self._origins = origins
         self._changes = changes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            self._check(scope)
-            headers = Headers(scope=scope)
-            if is_preflight(scope["method"], headers):
-                self._check_origin(headers)
-                answer = Response(status_code=204, headers=preflight_headers(headers))
+            sent = fields(scope)
+            self._check(scope, sent)
+            if is_preflight(scope["method"], sent):
+                self._check_origin(sent)
+                answer = Response(status_code=204, headers=preflight_headers(sent))
                 await answer(scope, receive, send)
                 return
         elif scope["type"] == "websocket" and not self._lets_in(scope):
@@ -91,45 +96,45 @@ class Guard:
 
     def _lets_in(self, scope: Scope) -> bool:
         """A WebSocket: foreign pages could read it too, CORS does not cover them."""
-        headers = Headers(scope=scope)
+        sent = fields(scope)
         try:
-            self._check_host(headers, scope)
-            self._check_origin(headers)
+            self._check_host(scope, sent)
+            self._check_origin(sent)
         except JanError:
             return False
         return True
 
-    def _check(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
-        self._check_host(headers, scope)
+    def _check(self, scope: Scope, sent: Fields) -> None:
+        self._check_host(scope, sent)
         if self._changes(scope):
-            self._check_origin(headers)
-            self._check_intent(headers)
+            self._check_origin(sent)
+            self._check_intent(sent)
 
-    def _check_host(self, headers: Headers, scope: Scope) -> None:
-        sent = headers.getlist("host")
-        name = host_name(sent[0]) if len(sent) == 1 else None
+    def _check_host(self, scope: Scope, sent: Fields) -> None:
+        name = host_name(sent.get(b"host", b"").decode("latin-1"))
         if name is None:
             raise InvalidRequest("The request needs one valid Host header.")
         local = (scope.get("server") or ("", None))[0]
-        if not self._hosts.allow(name, local=local):
+        if not self._allow(name, local):
             raise HostNotAllowed(
                 f"This server does not answer to the name {name[:100]!r}. Use localhost or an IP "
                 "address, or add the name to the allowed hosts."
             )
 
-    def _check_origin(self, headers: Headers) -> None:
+    def _check_origin(self, sent: Fields) -> None:
         """The page's own origin is allowed: its host has passed the check of Host."""
-        for origin in headers.getlist("origin"):
-            own = origin.partition("://")[2] == headers["host"] and origin != "null"
-            if not own and origin not in self._origins:
-                raise OriginNotAllowed(
-                    f"Pages of {origin[:100]!r} may not do this. If you trust it, add it to the "
-                    "allowed origins."
-                )
+        if b"origin" not in sent:
+            return
+        origin = sent[b"origin"].decode("latin-1")
+        own = origin.partition("://")[2] == sent[b"host"].decode("latin-1") and origin != "null"
+        if not own and origin not in self._origins:
+            raise OriginNotAllowed(
+                f"Pages of {origin[:100]!r} may not do this. If you trust it, add it to the "
+                "allowed origins."
+            )
 
-    def _check_intent(self, headers: Headers) -> None:
-        if any("prefetch" in headers.get(name, "").lower() for name in _PREFETCHING):
+    def _check_intent(self, sent: Fields) -> None:
+        if any(b"prefetch" in sent.get(name, b"").lower() for name in _PREFETCHING):
             raise Forbidden("This changes something, so it is not done for a prefetch.")
-        if "origin" not in headers and headers.get("sec-fetch-site") == "cross-site":
+        if b"origin" not in sent and sent.get(b"sec-fetch-site") == b"cross-site":
             raise OriginNotAllowed("A page of another site may not do this.")

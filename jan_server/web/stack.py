@@ -1,7 +1,7 @@
 """Everything around one router, in the order that makes every answer right.
 
-CORS is outermost, so that pages can read the errors; the errors come next, so that what the guard
-refuses is answered like anything else, under a request id, the rest of its body read away.
+`Errors` is outermost, so that what the guard refuses is answered like anything else, under a
+request id, with what pages need to read it, the rest of its body read away.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ def stack(
     api_key: str | None = None,
     allowed_hosts: Iterable[str] = (),
     allowed_origins: Iterable[str] = (),
+    vary: Iterable[str] = (),
 ) -> ASGIApp:
-    """The whole application for HTTP; the lifespan belongs to whoever puts it into an app."""
+    """The whole application for HTTP; the lifespan belongs to whoever puts it into an app.
+
+    `vary` are the request headers that answers of these routes depend on.
+    """
     origins = Origins(allowed_origins)
     keyed: ASGIApp = ApiKey(router, api_key) if api_key else router
     guard = Guard(keyed, hosts=Hosts(allowed_hosts), origins=origins, changes=router.changes)
-    return Cors(Errors(guard), origins)
+    return Errors(guard, Cors(origins, vary=vary).mark)

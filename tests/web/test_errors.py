@@ -126,6 +126,13 @@ def test_any_other_request_id_is_replaced(sent: str) -> None:
     assert answer.headers["x-request-id"].startswith("req_")
 
 
+def test_an_answer_that_is_kept_and_sent_again_collects_nothing() -> None:
+    kept = json_response({})
+    answers = [ask(Errors(kept), "GET", "/", headers={"x-request-id": id}) for id in ("a", "b")]
+    assert [answer.headers["x-request-id"] for answer in answers] == ["a", "b"]
+    assert [name for name, _ in kept.raw_headers] == [b"content-length", b"content-type"]
+
+
 def test_handlers_know_the_request_id() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await json_response(scope["state"]["request_id"])(scope, receive, send)

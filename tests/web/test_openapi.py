@@ -196,7 +196,7 @@ def test_an_operation_says_what_goes_in_and_out(api: dict[str, Any]) -> None:
             {
                 "400": ["invalid_request"],
                 "401": ["invalid_api_key"],
-                "403": ["host_not_allowed", "origin_not_allowed"],
+                "403": ["host_not_allowed", "origin_not_allowed", "read_only"],
                 "404": ["assistant_not_found"],
                 "408": ["body_timeout"],
                 "413": ["body_too_large"],
@@ -221,7 +221,7 @@ def test_an_operation_says_what_goes_in_and_out(api: dict[str, Any]) -> None:
             {
                 "400": ["invalid_id"],
                 "401": ["invalid_api_key"],
-                "403": ["host_not_allowed", "origin_not_allowed"],
+                "403": ["host_not_allowed", "origin_not_allowed", "read_only"],
                 "404": ["model_not_downloaded", "model_not_found"],
                 "500": ["internal_error"],
             },

@@ -208,6 +208,16 @@ def test_a_server_without_raw_paths_is_served_from_the_decoded_one() -> None:
     assert ROUTER.changes(scope)
 
 
+def test_a_table_without_ids_knows_its_paths_only() -> None:
+    app = Errors(Router([route("GET", "/a/b")], None))
+    assert [ask(app, "GET", path).status for path in ("/a/b", "/a/b/", "/a", "/a/b/c")] == [
+        200,
+        200,
+        404,
+        404,
+    ]
+
+
 def test_two_rows_for_one_operation_are_a_mistake() -> None:
     with pytest.raises(ValueError, match=r"two routes for GET /a/\{b\}"):
         Router([route("GET", "/a/{b}"), route("GET", "/a/{b}")], None)

@@ -152,6 +152,7 @@ FOREIGN_ORIGINS = [
     "https://mine.example.evil.example",
     "ftp://localhost",
     "app://x/y",
+    "app://x, evil",
     "http://192.168.1.5:80",
 ]
 
@@ -180,6 +181,18 @@ def test_pages_of_other_origins_change_nothing_and_read_nothing(origin: str) -> 
     refused = "origin_not_allowed"
     assert [code(answer) for answer in answers] == [200, refused, refused, refused]
     assert not any("access-control-allow-origin" in answer.headers for answer in answers)
+
+
+def test_an_allowed_origin_lets_no_second_one_in() -> None:
+    twice = [("origin", "app://x"), ("origin", "null")]
+    assert code(ask(APP, "POST", "/threads", headers=twice)) == "origin_not_allowed"
+
+
+def test_names_are_judged_for_the_address_that_each_connection_came_in_at() -> None:
+    headers = {"host": "192.168.1.5"}
+    servers = [LAN, ("192.168.1.6", 1337), LAN]
+    answers = [ask(APP, "GET", "/threads", headers=headers, server=server) for server in servers]
+    assert [answer.status for answer in answers] == [200, 403, 200]
 
 
 def test_our_own_page_may_do_everything_under_any_allowed_name() -> None:
@@ -274,6 +287,12 @@ def test_errors_can_be_read_by_allowed_pages(
 def test_vary_names_the_origin_once_and_always() -> None:
     assert ask(APP, "GET", "/both").headers["vary"] == "OpenAI-Beta, Origin"
     assert ask(APP, "GET", "/nothing").headers["vary"] == "Origin"
+
+
+def test_vary_names_what_every_answer_depends_on_and_what_one_does() -> None:
+    app = stack(ROUTER, vary=["Accept", "OpenAI-Beta"])
+    assert ask(app, "GET", "/nothing").headers["vary"] == "Accept, OpenAI-Beta, Origin"
+    assert ask(app, "GET", "/threads").headers["vary"] == "OpenAI-Beta, Accept, Origin"
 
 
 @pytest.mark.parametrize(
