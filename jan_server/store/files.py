@@ -12,16 +12,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from jan_server.errors import DiskFull, JanError, NotWritable, WriteFailed, WriteUncertain
+from jan_server.store.system import (
+    FOLDER,
+    NO_WAIT,
+    READ,
+    READ_AND_WRITE,
+    WRITE_NEW,
+    CannotExchange,
+    OperatingSystem,
+    System,
+)
 
 TEMPORARY = ".jan_server-"
 """Begins the name of every file that is not whole yet. Jan, git's and our own lists skip it."""
@@ -33,7 +42,7 @@ COARSE_TICK = 2.05
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_FULL_FLUSH: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+_MAX_NAMED = 10_000
 
 
 class Signature(NamedTuple):
@@ -53,20 +62,6 @@ class Signature(NamedTuple):
         return now - self.mtime_ns / 1e9 > tick
 
 
-class System(Protocol):
-    """The calls of `os` that change something: tests replace them by ones that fail."""
-
-    def open(self, path: Path, flags: int, mode: int = ...) -> int: ...
-    def write(self, fd: int, data: bytes, /) -> int: ...
-    def fsync(self, fd: int) -> None: ...
-    def ftruncate(self, fd: int, length: int, /) -> None: ...
-    def fchmod(self, fd: int, mode: int) -> None: ...
-    def replace(self, src: Path, dst: Path) -> None: ...
-    def rename(self, src: Path, dst: Path) -> None: ...
-    def mkdir(self, path: Path, mode: int = ...) -> None: ...
-    def unlink(self, path: Path) -> None: ...
-
-
 def signature_of(status: os.stat_result) -> Signature:
     return Signature(status.st_mtime_ns, status.st_size, status.st_ino)
 
@@ -74,9 +69,10 @@ def signature_of(status: os.stat_result) -> Signature:
 class Files:
     """Reads, and changes that last. `fsync=False` is for tests: nothing is flushed."""
 
-    def __init__(self, *, fsync: bool = True, system: System = os) -> None:
+    def __init__(self, *, fsync: bool = True, system: System | None = None) -> None:
         self._fsync = fsync
-        self._system = system
+        self._system = system or OperatingSystem()
+        self._named: dict[Path, int] = {}
 
     def __repr__(self) -> str:
         return f"<Files fsync={'always' if self._fsync else 'off'}>"
@@ -87,8 +83,7 @@ class Files:
 
     def read_from(self, path: Path, start: int) -> tuple[bytes, Signature]:
         """The bytes from `start` on; a negative one counts from the end, as a slice has it."""
-        # O_NONBLOCK: opening a FIFO that nobody writes would wait for ever.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(os.open(path, READ | NO_WAIT), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file", str(path))
@@ -96,21 +91,24 @@ class Files:
                 file.seek(start if start > 0 else max(0, status.st_size + start))
             return file.read(), signature_of(status)
 
-    def replace(self, path: Path, data: bytes) -> None:
-        """Give `path` new contents, whole or not at all. A symbolic link is followed."""
+    def replace(self, path: Path, data: bytes, *, expected: bytes | None = None) -> bytes | None:
+        """Give `path` new contents, whole or not at all. A symbolic link is followed.
+
+        `expected` are the bytes that it was thought to have. When it had others at the moment of
+        the replacement, another program wrote them since: they are answered, and only the caller
+        has them then. None means that they do not matter.
+        """
         target = Path(os.path.realpath(path))
         with _translated(target):
-            # 1. Beside the target: a rename is one step only within a file system.
+            # 1. Beside the target: a rename is one step only within a file system. After a crash
+            # from here on a file of ours lies there, which nothing lists.
             temporary = self._write_temporary(target, data)
-            try:
-                # 2. The step itself. Readers see the old bytes or the new ones.
-                self._system.replace(temporary, target)
-            except OSError:
-                self._discard(temporary)
-                raise
+        # 2. The step itself. Readers, and whoever looks after a crash, see old bytes or new ones.
+        displaced = self._take_the_name(temporary, target, keeps=expected is not None)
         # 3. The new name is the directory's. Too late to undo: the old file is gone.
         with _uncertain(target):
             self._flush_folder(target.parent)
+        return None if displaced == expected else displaced
 
     def write_folder(self, path: Path, contents: Mapping[str, bytes], *, home: Path) -> None:
         """A new folder with these files, for a name that nobody else knows yet.
@@ -123,26 +121,36 @@ class Files:
                 self._write_new(path / name, data, self._mode_below(path))
             self._flush_folder(path)
 
-    def append(self, path: Path, data: bytes) -> None:
-        """Add lines, each ended by a newline, in one write.
+    def append(self, path: Path, data: bytes) -> Signature:
+        """Add lines, each ended by a newline, in one write; what the file is then.
 
         When the last byte of the file is not a newline, one is put first: what stands there stays
         a line of its own. A write that fails is cut back, but only when the file is exactly what
         it was plus a part of ours; else another process wrote too, and WriteUncertain is raised.
         """
         with _translated(path):
-            is_new = not path.exists()
-            # O_APPEND: the system puts the bytes at the end as it is then, whoever else appends.
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = self._system.open(path, flags, self._mode_below(path.parent))
-        try:
-            with _translated(path):
+            fd = self._open_to_append(path)
+            try:
+                self._flush_name(path, fd)
                 self._append(fd, data)
-        finally:
-            os.close(fd)
-        if is_new:
-            with _uncertain(path):
-                self._flush_folder(path.parent)
+                return signature_of(os.fstat(fd))
+            finally:
+                os.close(fd)
+
+    def create(self, path: Path, data: bytes, *, like: Path | None = None) -> None:
+        """A new file, with the mode and owner of `like`. Raises FileExistsError."""
+        with _translated(path):
+            known = None if like is None else _status(like)
+            self._write_new(path, data, self._mode_below(path.parent), like=known)
+        with _uncertain(path):
+            self._flush_folder(path.parent)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file that we made. That it is gone already is no error."""
+        with _translated(path), contextlib.suppress(FileNotFoundError):
+            self._system.unlink(path)
+        with _uncertain(path):
+            self._flush_folder(path.parent)
 
     def make_folder(self, path: Path, *, home: Path | None = None) -> None:
         """Make a folder that is not there yet. Raises FileExistsError when it is."""
@@ -180,7 +188,7 @@ class Files:
                 self._system.rename(source, folder / source.name)
             except OSError as error:
                 self._give_back(folder, moved, because=error)
-                raise _error(source, error) from error
+                raise write_error(source, error) from error
             moved.append(source)
         if moved:
             with _uncertain(moved[0]):
@@ -190,7 +198,7 @@ class Files:
     def publish(self, temporary: Path, target: Path) -> None:
         """Give a finished file its name; what had that name is replaced."""
         with _translated(target):
-            fd = self._system.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+            fd = self._system.open(temporary, READ_AND_WRITE)
             try:
                 self._flush(fd)
             finally:
@@ -210,19 +218,73 @@ class Files:
 
     def _write_temporary(self, target: Path, data: bytes) -> Path:
         temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
-        try:
-            old: os.stat_result | None = target.stat()
-        except FileNotFoundError:
-            old = None
+        old = _status(target)
+        if old is not None and not stat.S_ISREG(old.st_mode):
+            raise _not_regular(target)
         self._write_new(temporary, data, self._mode_below(target.parent), like=old)
         return temporary
+
+    def _take_the_name(self, temporary: Path, target: Path, *, keeps: bool) -> bytes | None:
+        """The file gets the target's name. If it `keeps`: what the target held till then."""
+        try:
+            if keeps:
+                return self._exchange(temporary, target)
+            self._system.replace(temporary, target)
+        except OSError as error:
+            self._discard(temporary)
+            raise write_error(target, error) from error
+        return None
+
+    def _exchange(self, temporary: Path, target: Path) -> bytes | None:
+        """Both names change places in one step, so that what is displaced still has a name.
+
+        After a crash, or when it cannot be read, the old file lies there as a temporary one: it is
+        removed only when its bytes are here.
+        """
+        try:
+            self._system.exchange(temporary, target)
+        except CannotExchange:
+            return self._replace_and_read(temporary, target)
+        except FileNotFoundError:  # Deleted since: nothing is displaced.
+            self._system.replace(temporary, target)
+            return None
+        try:
+            displaced, _ = self.read(temporary)
+        except OSError as error:
+            raise WriteUncertain(
+                f"{_shown(target)} was changed. What stood there before is kept as "
+                f"{temporary}, since it could not be read ({error.strerror})."
+            ) from error
+        # Flushed together with the exchange. Of the two, a crash can keep either alone: without
+        # the exchange it is the new file that has lost its name, and the old one stands.
+        self._discard(temporary)
+        return displaced
+
+    def _replace_and_read(self, temporary: Path, target: Path) -> bytes | None:
+        """Where names cannot be exchanged: open, the old file can be read once more after it.
+
+        Between opening and replacing lies the one moment in which a third file could come and go.
+        """
+        try:
+            old = os.open(target, READ | NO_WAIT)
+        except FileNotFoundError:
+            self._system.replace(temporary, target)
+            return None
+        with os.fdopen(old, "rb") as file:
+            self._system.replace(temporary, target)
+            try:
+                return file.read()
+            except OSError as error:
+                raise WriteUncertain(
+                    f"{_shown(target)} was changed, and whether another program had changed it "
+                    f"just before could not be read ({error.strerror})."
+                ) from error
 
     def _write_new(
         self, path: Path, data: bytes, mode: int, *, like: os.stat_result | None = None
     ) -> None:
         """`like` is the file whose place it will take: its mode and owner are kept."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = self._system.open(path, flags, mode)
+        fd = self._system.open(path, WRITE_NEW, mode)
         try:
             if like is not None:
                 self._keep_mode_and_owner(fd, like)
@@ -242,11 +304,32 @@ class Files:
                 os.fchown(fd, like.st_uid, like.st_gid)
         self._system.fchmod(fd, stat.S_IMODE(like.st_mode))
 
-    def _append(self, fd: int, data: bytes) -> None:
+    def _open_to_append(self, path: Path) -> int:
+        # O_APPEND: the system puts the bytes at the end as it is then, whoever else appends.
+        flags = READ_AND_WRITE | os.O_APPEND | NO_WAIT
+        try:
+            return self._system.open(path, flags)
+        except FileNotFoundError:
+            return self._system.open(path, flags | os.O_CREAT, self._mode_below(path.parent))
+
+    def _flush_name(self, path: Path, fd: int) -> None:
+        """Before the first bytes: lines last no longer than the name that leads to them.
+
+        Another program may have made the file, or given it this name, and flushed nothing; so may
+        one of us that was killed. What is known to be flushed is remembered.
+        """
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        size = status.st_size
+            raise _not_regular(path)
+        if self._named.get(path) == status.st_ino:
+            return
+        self._flush_folder(path.parent)
+        if len(self._named) >= _MAX_NAMED:
+            self._named.clear()
+        self._named[path] = status.st_ino
+
+    def _append(self, fd: int, data: bytes) -> None:
+        size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
             data = b"\n" + data
         try:
@@ -284,17 +367,13 @@ class Files:
             rest = rest[written:]
 
     def _flush(self, fd: int) -> None:
-        if not self._fsync:
-            return
-        if _FULL_FLUSH is not None:  # macOS: fsync leaves the bytes in the drive's cache.
-            fcntl.fcntl(fd, _FULL_FLUSH)
-        else:
+        if self._fsync:
             self._system.fsync(fd)
 
     def _flush_folder(self, folder: Path) -> None:
-        if not self._fsync:
+        if not self._fsync or FOLDER is None:
             return
-        fd = self._system.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = self._system.open(folder, READ | FOLDER)
         try:
             self._flush(fd)
         finally:
@@ -328,7 +407,7 @@ def _translated(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
-        raise _error(path, error) from error
+        raise write_error(path, error) from error
 
 
 @contextlib.contextmanager
@@ -342,7 +421,8 @@ def _uncertain(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _error(path: Path, error: OSError) -> JanError:
+def write_error(path: Path, error: OSError) -> JanError:
+    """What to raise for a change of `path` that failed and left everything as it was."""
     if error.errno in _FULL:
         return DiskFull(f"{_shown(path)} was not written: {error.strerror}.")
     if error.errno in _DENIED:
@@ -352,6 +432,17 @@ def _error(path: Path, error: OSError) -> JanError:
     if error.errno == errno.EXDEV:
         return WriteFailed(f"{_shown(path)} lies on another disk than the data folder.")
     return WriteFailed(f"{_shown(path)} was not changed: {error.strerror}.")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _not_regular(path: Path) -> OSError:
+    return OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def _shown(path: Path) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jan_server.store.system import exchange
+
 
 def _no_flush(_fd: int) -> None:
     """The page cache outlives the process: whether it reached the disk shows in no test here."""
@@ -52,6 +54,9 @@ class FailingSystem:
 
     def replace(self, src: Path, dst: Path) -> None:
         self._call("replace", os.replace, src, dst)
+
+    def exchange(self, one: Path, other: Path) -> None:
+        self._call("exchange", exchange, one, other)
 
     def rename(self, src: Path, dst: Path) -> None:
         self._call("rename", os.rename, src, dst)
