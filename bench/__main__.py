@@ -1,38 +1,103 @@
-"""Measure all, print the table, write `bench/results.md`; exit with 1 when a bound is missed."""
+"""Measure all parts or some, print their tables, write `bench/results.md`; exit with 1 when a
+bound is missed."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
+from msgspec import Struct
 
-from bench import chat, listen, load
-from bench.figure import report, table
+from bench import (
+    appends,
+    chat,
+    edits,
+    listen,
+    lists,
+    load,
+    messages,
+    results,
+    scale,
+    threads,
+    titles,
+)
+from bench.figure import Figure, table
+from bench.folder import place
 from bench.subject import Subject
 
-MEASURES = (listen.measure, load.measure, chat.measure)
-HERE = Path(__file__).parent
+DATA = Path(__file__).parent.parent / "data"
+
+
+class Part(Struct, frozen=True):
+    title: str
+    measure: Callable[[Subject], list[Figure]]
+    needs_model: bool = False
+
+
+PARTS = {
+    "listen": Part("Start", listen.measure),
+    "load": Part("Loading a model", load.measure, needs_model=True),
+    "chat": Part("Chat", chat.measure, needs_model=True),
+    "list": Part("The list of threads", lists.measure),
+    "thread": Part("One thread", threads.measure),
+    "messages": Part("Messages", messages.measure),
+    "append": Part("Durable appends", appends.measure),
+    "events": Part("Hand edits told", edits.measure),
+    "scale": Part("Many threads", scale.measure),
+    "title": Part("What a change leaves untouched", titles.measure),
+}
+KILLED = "Killed again and again"
+"""The section that `make torture` writes."""
 
 
 @click.command()
 @click.option(
     "--data-folder",
     type=click.Path(path_type=Path, exists=True),
-    default=HERE.parent / "data",
+    default=DATA,
     help="A data folder that holds the model. Default: the sample one.",
 )
 @click.option("--model", default="smollm2-135m-instruct", help="Which model answers.")
-def main(data_folder: Path, model: str) -> None:
+@click.option(
+    "--only",
+    type=click.Choice(list(PARTS)),
+    multiple=True,
+    help="This part, and others that are named so. Default: all.",
+)
+def main(data_folder: Path, model: str, only: tuple[str, ...]) -> None:
     subject = Subject(data_folder=data_folder, model=model)
+    names = only or tuple(PARTS)
+    if any(PARTS[name].needs_model for name in names):
+        _check_model(subject)
+    passed = [_run(name, subject) for name in names]
+    sys.exit(not all(passed))
+
+
+def _check_model(subject: Subject) -> None:
     try:
         subject.spec()
     except FileNotFoundError as error:
         sys.exit(str(error))
-    figures = [figure for measure in MEASURES for figure in measure(subject)]
-    print(table(figures))
-    (HERE / "results.md").write_text(report(figures, model=model), encoding="utf-8")
-    sys.exit(not all(figure.passed for figure in figures))
+
+
+def _run(name: str, subject: Subject) -> bool:
+    """Measure a part and write its section; whether every bound was kept."""
+    part = PARTS[name]
+    figures = part.measure(subject)
+    shown = table(figures, command=f"python -m bench --only {name}")
+    click.echo(f"{part.title}\n\n{shown}")
+    order = [part.title for part in PARTS.values()]
+    results.write({part.title: f"{_on_what(part, subject)}\n\n{shown}"}, order=[*order, KILLED])
+    return all(figure.passed for figure in figures)
+
+
+def _on_what(part: Part, subject: Subject) -> str:
+    if part.needs_model:
+        return f"Model: {subject.model}. Machine: {results.machine()}."
+    system = results.file_system(place()) or "an unnamed file system"
+    return f"Data folders on {system}. Machine: {results.machine()}."
 
 
 # Not in click's own way, which says nothing of a connection that broke off.

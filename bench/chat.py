@@ -13,7 +13,8 @@ from statistics import median
 import msgspec
 
 from bench.figure import Figure
-from bench.served import Server, serving
+from bench.served import serving
+from bench.streamed import Client
 from bench.subject import Answer, Question, Subject, answer_in_process
 from jan_server.engines.base import LoadedModel
 from jan_server.engines.ctransformers.engine import CTransformersEngine
@@ -38,15 +39,18 @@ def measure(subject: Subject) -> list[Figure]:
 
 def _answers(subject: Subject, question: Question, rounds: int) -> list[Pair]:
     """Loads the model twice: here, and in the server's child."""
-    with closing(CTransformersEngine().load(subject.spec())) as model, serving(subject) as server:
-        return list(_take_turns(model, server, question, rounds))
+    with (
+        closing(CTransformersEngine().load(subject.spec())) as model,
+        serving(subject.data_folder, *subject.options) as server,
+    ):
+        return list(_take_turns(model, Client(server.port, subject.model), question, rounds))
 
 
 def _take_turns(
-    model: LoadedModel, server: Server, question: Question, rounds: int
+    model: LoadedModel, client: Client, question: Question, rounds: int
 ) -> Iterator[Pair]:
     """Served and in-process answers; the first of each, which fills the caches, is not counted."""
-    with closing(server.connect()) as client:
+    with closing(client):
         sides = [
             lambda: client.answer(question),
             lambda: answer_in_process(model, question),

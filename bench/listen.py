@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from bench.figure import Figure
-from bench.served import Server
+from bench.served import jan
 from bench.subject import Subject
 
 ROUNDS = 9
@@ -25,7 +25,7 @@ def measure(subject: Subject) -> list[Figure]:
 
 
 def _seconds_to_listen(subject: Subject) -> float:
-    server = Server(subject)
+    server = jan(subject.data_folder)
     try:
         return server.wait()
     finally:

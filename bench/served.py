@@ -1,45 +1,34 @@
-"""A real server in a process of its own, and a client that adds as little as it can."""
+"""Servers in processes of their own, on free loopback ports: ours, and the bare one."""
 
 from __future__ import annotations
 
-import bisect
-import json
-import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
-
-from bench.subject import Answer, Question, Subject
+from pathlib import Path
 
 PATIENCE = 30.0
 """Seconds until a server that does not answer is given up."""
-OK = b"HTTP/1.1 200"
-LAST_CHUNK = b"0\r\n\r\n"
-EVENT = re.compile(rb"data: ({.*})")
-
-Arrival = tuple[int, float]
-"""So many bytes in all were there at that time."""
 
 
 class Server:
-    """`python -m jan_server serve` on a free loopback port."""
+    """`python -m MODULE ... --port PORT`, begun."""
 
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
+    def __init__(self, *command: str) -> None:
         self.port = _free_port()
         self.begun = time.perf_counter()
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "jan_server", "serve", "--port", str(self.port)),
-                *("--data-folder", str(subject.data_folder)),
-                *(("--threads", str(subject.threads)) if subject.threads else ()),
-            ],
-            stdout=subprocess.DEVNULL,
+            [sys.executable, "-m", *command, "--port", str(self.port)], stdout=subprocess.DEVNULL
         )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wait(self) -> float:
         """Seconds from the start of the process to the answer of its first request."""
@@ -65,86 +54,31 @@ class Server:
         self._process.terminate()
         self._process.wait(PATIENCE)
 
-    def connect(self) -> Client:
-        return Client(self.port, self._subject.model)
 
-
-class Client:
-    """A connection that is kept. It notes when bytes arrive and understands them afterwards:
-    on two busy cores, what a client does between two tokens is taken from the model."""
-
-    def __init__(self, port: int, model: str) -> None:
-        self._model = model
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def answer(self, question: Question) -> Answer:
-        """Ask for a stream. Raises RuntimeError for an answer that is none."""
-        request = self._request(question)
-        begun = time.perf_counter()
-        self._socket.sendall(request)
-        received, arrivals = self._receive()
-        return _understand(received, arrivals, begun)
-
-    def _request(self, question: Question) -> bytes:
-        body = json.dumps(
-            {
-                "model": self._model,
-                "messages": question.messages(),
-                "max_tokens": question.max_tokens,
-                "temperature": 0,
-                "stream": True,
-                "stream_options": {"include_usage": True},
-            }
-        ).encode()
-        head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
-
-    def _receive(self) -> tuple[bytes, list[Arrival]]:
-        received = bytearray()
-        arrivals: list[Arrival] = []
-        while not received.endswith(LAST_CHUNK):
-            data = self._socket.recv(65536)
-            received += data
-            arrivals.append((len(received), time.perf_counter()))
-            if not data or not received.startswith(OK):
-                raise RuntimeError(f"the server answered {received.decode()!r}")
-        return bytes(received), arrivals
-
-
-def _understand(received: bytes, arrivals: list[Arrival], begun: float) -> Answer:
-    times: list[float] = []
-    texts: list[str] = []
-    usage: dict[str, int] = {}
-    for event in EVENT.finditer(received):
-        chunk = json.loads(event[1])
-        if "error" in chunk:
-            raise RuntimeError(chunk["error"]["message"])
-        usage = chunk.get("usage") or usage
-        text = "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
-        if text:
-            texts.append(text)
-            times.append(arrivals[bisect.bisect_left(arrivals, (event.end(), 0.0))][1])
-    return Answer(
-        text="".join(texts),
-        prompt_tokens=usage["prompt_tokens"],
-        tokens=usage["completion_tokens"],
-        begun=begun,
-        first=times[0],
-        last=times[-1],
-    )
+def jan(data_folder: Path, *options: str) -> Server:
+    """The server that is measured."""
+    return Server("jan_server", "serve", "--data-folder", str(data_folder), *options)
 
 
 @contextmanager
-def serving(subject: Subject) -> Iterator[Server]:
-    """A server that listens, ended at the end."""
-    server = Server(subject)
+def serving(data_folder: Path, *options: str) -> Iterator[Server]:
+    """Ours, listening; ended at the end."""
+    with _listening(jan(data_folder, *options)) as server:
+        yield server
+
+
+@contextmanager
+def serving_bare(body: bytes) -> Iterator[Server]:
+    """The bare one, which answers everything with `body`."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        file.write(body)
+        file.flush()
+        with _listening(Server("bench.bare", "--body", file.name)) as server:
+            yield server
+
+
+@contextmanager
+def _listening(server: Server) -> Iterator[Server]:
     try:
         server.wait()
         yield server

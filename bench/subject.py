@@ -27,6 +27,11 @@ class Subject(Struct, kw_only=True, frozen=True):
     model: str
     threads: int | None = None
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the server is told beside the folder."""
+        return ("--threads", str(self.threads)) if self.threads else ()
+
     def spec(self) -> ModelSpec:
         """How the server loads it. Raises FileNotFoundError when it is not there."""
         folder = self.data_folder / "models" / self.model
