@@ -8,6 +8,7 @@ it is one component of a path. Both are checked before a path is made of them.
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 
 from ulid import ULID
@@ -65,6 +66,13 @@ def new_message_id(after: str | None = None) -> str:
 def new_thread_id(assistant_id: str, seconds: float) -> str:
     """As Jan 0.4 names a thread's folder: `jan_1705312345`."""
     return f"{assistant_id}_{int(seconds)}"
+
+
+def new_assistant_id(name: str) -> str:
+    """The name as a person would call its folder: `Math Tutor` is `math-tutor`."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    words = re.findall("[a-z0-9]+", plain)
+    return "-".join(words)[:64].strip("-") or f"asst_{ULID()}"
 
 
 def new_uuid() -> str:

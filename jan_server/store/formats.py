@@ -176,6 +176,39 @@ def new_thread(
     )
 
 
+def new_assistant(
+    generation: Generation, *, id: str, now: float, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A new `assistant.json`. `given` is what a client may choose; keys that no Jan has stay last.
+
+    Jan 0.4 wrote all its keys; today's Jan writes these for an assistant that a user makes.
+    """
+    chosen = {key: value for key, value in given.items() if key not in PROTECTED}
+    if generation == "A":
+        return {
+            "avatar": "",
+            "id": id,
+            "object": "assistant",
+            "created_at": _milliseconds(now),
+            "name": id,
+            "description": "",
+            "model": "*",
+            "instructions": "",
+            "file_ids": [],
+            **chosen,
+        }
+    return {
+        "id": id,
+        "name": id,
+        "avatar": "",
+        "created_at": round(now, 3),
+        "description": "",
+        "instructions": "",
+        "parameters": {},
+        **chosen,
+    }
+
+
 def new_message(
     generation: Generation, *, id: str, thread_id: str, now: float, given: Mapping[str, Any]
 ) -> dict[str, Any]:
