@@ -21,7 +21,7 @@ from jan_server.errors import LiesOutside, ModelCannotRun, ModelNotDownloaded, N
 from jan_server.ids import check_new_id
 from jan_server.settings import Settings
 from jan_server.store import Store, formats
-from jan_server.store.document import Document
+from jan_server.store.document import Document, etag
 from jan_server.store.weights import is_gguf, weights
 from jan_server.types.model import DeletedModel, Manifest, ModelState, WeightsFate
 
@@ -31,22 +31,30 @@ FALLBACK_DEFAULT = "smollm2-135m-instruct"
 class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model and what is known of it.
 
-    `value` is the JSON object of its manifest; `created` in seconds; `weights` is None where there
-    are none, and `answers` whether it could answer a chat. `download_error` is why the last
-    download failed, if it did.
+    `value` is the JSON object of its manifest, `raw` that as bytes; `created` in seconds; `weights`
+    is None where there are none, and `answers` whether it could answer a chat. `download_error` is
+    why the last download failed, if it did. `stale` is the place and the reason when the manifest
+    is broken now, and this is the last good one that was seen.
     """
 
     id: str
     value: Mapping[str, Any]
+    raw: bytes
     manifest: Manifest
     created: int
     weights: Path | None
     state: ModelState
     download_error: str | None = None
+    stale: str = ""
 
     @property
     def answers(self) -> bool:
         return self.weights is not None or not _needs_weights(self.manifest)
+
+    @property
+    def etag(self) -> str:
+        """Of the manifest and of what else is told of the model, which changes without it."""
+        return etag(self.raw, state=f"{self.state} {self.created} {self.download_error}")
 
 
 Known = list[KnownModel]
@@ -146,14 +154,18 @@ class Models:
         except NotFound:
             return self._store.models.place.path / check_new_id("model", id)
 
-    async def delete(self, id: str, *, now: bool = False) -> DeletedModel:
+    async def delete(
+        self, id: str, *, now: bool = False, condition: Callable[[str], None] = lambda _etag: None
+    ) -> DeletedModel:
         """Unload a model and move it to the trash; with `now` its disk space is free at once.
 
         The manifest goes only when the catalogue does not carry the model. Weights that lie
-        outside the model's folder are not ours to move. Raises as `get`, ModelNotDownloaded when
+        outside the model's folder are not ours to move. `condition` is called with the model's
+        ETag before anything else is done. Raises as it does and as `get`, ModelNotDownloaded when
         there is nothing to delete, and FileBroken.
         """
         model = await asyncio.to_thread(self.get, id)
+        condition(model.etag)
         if not self._is_deletable(model):
             raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
         await self._pool.unload(model.id)
@@ -183,19 +195,31 @@ class Models:
         return self._known(
             document.id,
             document.value,
+            raw=document.raw,
+            stale=document.stale,
             weights=weights(document.folder, self._settings.data_folder, document.value),
             created=formats.seconds(document.value.get("created")) or document.mtime,
         )
 
     def _of_catalogue(self, id: str) -> KnownModel:
-        return self._known(id, catalogue.load()[id], weights=None, created=0)
+        value = catalogue.load()[id]
+        return self._known(id, value, raw=msgspec.json.encode(value), weights=None, created=0)
 
     def _known(
-        self, id: str, value: Mapping[str, Any], *, weights: Path | None, created: float
+        self,
+        id: str,
+        value: Mapping[str, Any],
+        *,
+        raw: bytes,
+        weights: Path | None,
+        created: float,
+        stale: str = "",
     ) -> KnownModel:
         model = KnownModel(
             id=id,
             value=value,
+            raw=raw,
+            stale=stale,
             manifest=Manifest.from_value(value, name=id),
             download_error=self._failure(id),
             created=int(created),
