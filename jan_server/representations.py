@@ -55,6 +55,11 @@ LISTS: dict[str, dict[Client, ListDefaults]] = {
 }
 
 
+def is_bare(kind: str, client: Client) -> bool:
+    """Whether this client gets all of them, as an array, newest first."""
+    return LISTS[kind][client].bare
+
+
 def client_of(headers: Mapping[str, str], query: PageQuery) -> Client:
     """Who calls, from the request's headers and paging parameters."""
     if headers.get("openai-beta", "").startswith("assistants="):
@@ -78,11 +83,11 @@ def listing(
     query: PageQuery,
     client: Client,
     *,
-    show: Callable[[T], dict[str, Any]],
+    show: Callable[[T], Any],
 ) -> Any:
     """The list of a kind as this client expects it: a bare array or a list object.
 
-    `show` is called for those that are in the answer, not for all. Raises InvalidRequest for a
+    `show` gives what msgspec encodes, for those that are in the answer and not for all. Raises InvalidRequest for a
     limit that is not allowed and for a cursor that names nothing.
     """
     defaults = LISTS[kind][client]
@@ -90,17 +95,19 @@ def listing(
     items = list(oldest_first) if order == "asc" else list(reversed(oldest_first))
     if defaults.bare:
         return [show(item) for item in items]
-    data, has_more = _part(items, query, defaults.limit)
-    return list_object([show(item) for item in data], has_more=has_more)
+    part, has_more = _part(items, query, defaults.limit)
+    return list_object(part, show=show, has_more=has_more)
 
 
-def list_object(data: Sequence[dict[str, Any]], *, has_more: bool = False) -> dict[str, Any]:
+def list_object(
+    items: Sequence[T], *, show: Callable[[T], Any], has_more: bool = False
+) -> dict[str, Any]:
     """OpenAI's list object."""
     return {
         "object": "list",
-        "data": data,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
+        "data": [show(item) for item in items],
+        "first_id": items[0].id if items else None,
+        "last_id": items[-1].id if items else None,
         "has_more": has_more,
     }
 
@@ -134,11 +141,16 @@ def _position(items: Sequence[HasId], id: str, param: str) -> int:
     raise InvalidRequest(f"No item of this list has the id {id!r}.", param=param)
 
 
-def thread(value: Mapping[str, Any], *, id: str, created_at: int) -> dict[str, Any]:
-    """`value` is the object of thread.json; `created_at` in seconds."""
+def thread(
+    value: Mapping[str, Any], *, id: str, created_at: int, folder: str = ""
+) -> dict[str, Any]:
+    """`value` is the object of thread.json; `created_at` in seconds.
+
+    `folder` is the one that a person filed the thread into, below `threads/`.
+    """
     return _filled(
         value,
-        right={"id": id, "created_at": created_at},
+        right={"id": id, "created_at": created_at, **({"folder": folder} if folder else {})},
         lacking={"object": "thread", "metadata": dict},
     )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from jan_server import engines
+import msgspec
+
+from jan_server import engines, representations
 from jan_server.completions import Completions
 from jan_server.downloads import Downloads
 from jan_server.engines.pool import Pool
@@ -13,7 +15,27 @@ from jan_server.errors import JanError
 from jan_server.following import Following
 from jan_server.models import Models
 from jan_server.settings import Settings
-from jan_server.store import Store
+from jan_server.store import Document, Store
+from jan_server.store.formats import Times
+from jan_server.store.views import Body
+
+
+def _thread_body(document: Document, times: Times, filed: str) -> bytes:
+    return msgspec.json.encode(
+        representations.thread(
+            document.value, id=document.id, created_at=times.created, folder=filed
+        )
+    )
+
+
+def _assistant_body(document: Document, times: Times, _filed: str) -> bytes:
+    return msgspec.json.encode(
+        representations.assistant(document.value, id=document.id, created_at=times.created)
+    )
+
+
+BODIES: dict[str, Body] = {"thread": _thread_body, "assistant": _assistant_body}
+"""What the index keeps for lists."""
 
 
 class Services:
@@ -24,7 +46,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.data_folder, fsync=settings.fsync).open()
+        self.store = Store(settings.data_folder, fsync=settings.fsync, bodies=BODIES).open()
         self.downloads = Downloads(self.store.work_folder("downloads"))
         self.pool = Pool(EngineProcess.start, load_patience=settings.load_patience)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)

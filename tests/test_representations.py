@@ -163,14 +163,14 @@ def test_cursors_and_limits_cut_the_list(query, expected, has_more):
 
 
 def test_a_list_object_names_its_ends():
-    assert list_object([{"id": "a"}, {"id": "b"}]) == {
+    assert list_object([Item("a"), Item("b")], show=show) == {
         "object": "list",
         "data": [{"id": "a"}, {"id": "b"}],
         "first_id": "a",
         "last_id": "b",
         "has_more": False,
     }
-    assert list_object([])["first_id"] is None
+    assert list_object([], show=show)["first_id"] is None
 
 
 @pytest.mark.parametrize(

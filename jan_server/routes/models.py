@@ -20,11 +20,13 @@ from jan_server.errors import (
     LiesOutside,
     ModelNotDownloaded,
     NotFound,
+    PreconditionFailed,
     ShuttingDown,
 )
 from jan_server.models import KnownModel
 from jan_server.services import Services
 from jan_server.types.model import DeletedModel, DownloadStarted, Model, ModelList
+from jan_server.web.conditions import condition, resource_response
 from jan_server.web.requests import read_query
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
@@ -46,12 +48,12 @@ async def list_models(services: Services, request: Request) -> Response:
     query = read_query(request, ModelsQuery)
     everything = query.state is not UNSET
     found = await asyncio.to_thread(services.models.list, everything=everything)
-    return json_response(representations.list_object([_shown(model) for model in found]))
+    return json_response(representations.list_object(found, show=_shown))
 
 
 async def retrieve_model(services: Services, request: Request) -> Response:
     model = await asyncio.to_thread(services.models.get, request.path_params["model_id"])
-    return json_response(_shown(model))
+    return resource_response(request, _shown(model), etag=model.etag, stale=model.stale)
 
 
 async def download_model(services: Services, request: Request) -> Response:
@@ -64,7 +66,8 @@ async def download_model(services: Services, request: Request) -> Response:
 async def delete_model(services: Services, request: Request) -> Response:
     query = read_query(request, DeleteQuery)
     id = request.path_params["model_id"]
-    return json_response(await services.models.delete(id, now=query.now))
+    deleted = await services.models.delete(id, now=query.now, condition=condition(request))
+    return json_response(deleted)
 
 
 def _shown(model: KnownModel) -> dict[str, Any]:
@@ -118,7 +121,7 @@ ROUTES = [
         summary="Retrieve model",
         description="One model, also one of the catalogue that is not downloaded.",
         response=Model,
-        errors=(InvalidId, NotFound, FileUnreadable),
+        errors=(InvalidId, NotFound, FileUnreadable, PreconditionFailed),
     ),
     Route(
         "DELETE",
@@ -137,6 +140,7 @@ ROUTES = [
             ModelNotDownloaded,
             FileBroken,
             LiesOutside,
+            PreconditionFailed,
             *WRITING,
         ),
     ),

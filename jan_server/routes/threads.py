@@ -11,23 +11,32 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jan_server import ids, representations
+from jan_server import ids
 from jan_server.errors import (
     WRITING,
+    DataFolderMissing,
     FileBroken,
     FileUnreadable,
     InvalidId,
     InvalidRequest,
     NotFound,
+    NotReady,
+    PreconditionFailed,
+)
+from jan_server.routes.documented import (
+    changed_response,
+    document_condition,
+    entry_response,
+    index_response,
 )
 from jan_server.routes.messages import check_content
 from jan_server.services import Services
-from jan_server.store import Store, formats
-from jan_server.store.document import Document
+from jan_server.store import Entry, Store, formats
+from jan_server.store.collection import Condition
 from jan_server.types.page import PageQuery
 from jan_server.types.thread import CreateThread, DeletedThread, ModifyThread, Thread, ThreadList
 from jan_server.web.requests import read_json, read_query
-from jan_server.web.responses import json_response, stale_headers
+from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
 
 # What the server says about a thread, whoever sends it.
@@ -37,52 +46,43 @@ DOCUMENTED = frozenset({"title", "assistants", "messages", "metadata"})
 
 async def list_threads(services: Services, request: Request) -> Response:
     query = read_query(request, PageQuery)
-    client = representations.client_of(request.headers, query)
-    store = services.store
-
-    def listed() -> Any:
-        oldest_first = sorted(
-            store.threads.list(), key=lambda t: (store.thread_times(t).updated, t.id)
-        )
-        return representations.listing(
-            "threads", oldest_first, query, client, show=partial(_shown, store)
-        )
-
-    return json_response(await asyncio.to_thread(listed))
+    return await index_response(services.store.threads.index, request, query)
 
 
 async def create_thread(services: Services, request: Request) -> Response:
     asked, sent = await read_json(request, CreateThread, required=False)
     created = await asyncio.to_thread(_create, services, asked, sent)
-    return json_response(created)
+    return changed_response(created)
 
 
 async def get_thread(services: Services, request: Request) -> Response:
-    thread = await asyncio.to_thread(services.store.threads.get, request.path_params["thread_id"])
-    shown = await asyncio.to_thread(_shown, services.store, thread)
-    return json_response(shown, headers=stale_headers(thread.stale))
+    return await entry_response(services.store.threads, request, request.path_params["thread_id"])
 
 
 async def modify_thread(services: Services, request: Request) -> Response:
     _, sent = await read_json(request, ModifyThread)
     id = request.path_params["thread_id"]
+    if "messages" in sent:
+        raise InvalidRequest(
+            f"Messages are not changed through their thread: use POST /v1/threads/{id}/messages.",
+            param="$.messages",
+        )
     is_whole_save = sent.get("id") == id and "if-match" not in request.headers
-    changed = await asyncio.to_thread(_modify, services, id, sent, is_whole_save=is_whole_save)
-    return json_response(changed)
+    check = document_condition(request)
+    changed = await asyncio.to_thread(
+        _modify, services, id, sent, condition=check, is_whole_save=is_whole_save
+    )
+    return changed_response(changed)
 
 
 async def delete_thread(services: Services, request: Request) -> Response:
     id = request.path_params["thread_id"]
-    await asyncio.to_thread(services.store.threads.delete, id)
+    delete = partial(services.store.threads.delete, id, condition=document_condition(request))
+    await asyncio.to_thread(delete)
     return json_response(DeletedThread(id=id))
 
 
-def _shown(store: Store, thread: Document) -> dict[str, Any]:
-    created = store.thread_times(thread).created
-    return representations.thread(thread.value, id=thread.id, created_at=created)
-
-
-def _create(services: Services, asked: CreateThread, sent: Mapping[str, Any]) -> dict[str, Any]:
+def _create(services: Services, asked: CreateThread, sent: Mapping[str, Any]) -> Entry:
     messages = sent.get("messages") or []
     for index, message in enumerate(asked.messages or []):
         check_content(message.content, f"$.messages[{index}].content")
@@ -93,17 +93,17 @@ def _create(services: Services, asked: CreateThread, sent: Mapping[str, Any]) ->
         messages=messages,
         extra={key: value for key, value in sent.items() if key not in OURS | DOCUMENTED},
     )
-    return _shown(services.store, thread)
+    return services.store.threads.shown(thread.id)
 
 
 def _modify(
-    services: Services, id: str, sent: Mapping[str, Any], *, is_whole_save: bool
-) -> dict[str, Any]:
-    if "messages" in sent:
-        raise InvalidRequest(
-            f"Messages are not changed through their thread: use POST /v1/threads/{id}/messages.",
-            param="$.messages",
-        )
+    services: Services,
+    id: str,
+    sent: Mapping[str, Any],
+    *,
+    condition: Condition,
+    is_whole_save: bool,
+) -> Entry:
     changes = {key: value for key, value in sent.items() if key not in OURS}
     if is_whole_save:
         # Jan 0.5 saves a whole thread with the assistants it once read; taking them would undo
@@ -111,7 +111,8 @@ def _modify(
         changes.pop("assistants", None)
     if changes.get("assistants"):
         changes["assistants"] = _assistants(services, changes["assistants"])
-    return _shown(services.store, services.store.threads.change(id, changes))
+    changed = services.store.threads.change(id, changes, condition=condition)
+    return services.store.threads.shown(changed.id)
 
 
 def _assistants(services: Services, sent: list[Any] | None) -> list[dict[str, Any]]:
@@ -163,7 +164,15 @@ MODIFY = Route(
     description="Replaces top-level keys; a change that alters nothing writes nothing.",
     request=ModifyThread,
     response=Thread,
-    errors=(InvalidRequest, InvalidId, NotFound, FileBroken, FileUnreadable, *WRITING),
+    errors=(
+        InvalidRequest,
+        InvalidId,
+        NotFound,
+        FileBroken,
+        FileUnreadable,
+        PreconditionFailed,
+        *WRITING,
+    ),
     names=("assistant",),
 )
 
@@ -178,7 +187,7 @@ ROUTES = [
         description="Last updated first. A bare array; a list object for clients that page.",
         query=PageQuery,
         response=list[Thread] | ThreadList,
-        errors=(InvalidRequest,),
+        errors=(InvalidRequest, NotReady, DataFolderMissing),
     ),
     Route(
         "POST",
@@ -202,7 +211,7 @@ ROUTES = [
         tag="Threads",
         summary="Retrieve thread",
         response=Thread,
-        errors=(InvalidId, NotFound, FileUnreadable),
+        errors=(InvalidId, NotFound, FileUnreadable, PreconditionFailed),
     ),
     MODIFY,
     # OpenAI's clients post a change.
@@ -216,6 +225,6 @@ ROUTES = [
         summary="Delete thread",
         description="Moves the thread with its messages to the trash.",
         response=DeletedThread,
-        errors=(InvalidId, NotFound, FileBroken, *WRITING),
+        errors=(InvalidId, NotFound, FileBroken, PreconditionFailed, *WRITING),
     ),
 ]

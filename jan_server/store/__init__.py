@@ -36,32 +36,52 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jan_server import ids
 from jan_server.errors import JanError, SettingsInvalid
+from jan_server.events import Publish, unheard
 from jan_server.store import formats, paths
 from jan_server.store.collection import Collection
 from jan_server.store.document import Document, written, written_line
+from jan_server.store.entries import Entry
 from jan_server.store.files import Files
 from jan_server.store.history import Histories, Message
+from jan_server.store.index import Index
 from jan_server.store.locks import Locks
 from jan_server.store.messages import Messages, new_messages
 from jan_server.store.trash import Trash
+from jan_server.store.views import Body, Views
 from jan_server.store.weights import weights
 
-__all__ = ["Collection", "Document", "Message", "Messages", "Store"]
+__all__ = ["Collection", "Document", "Entry", "Index", "Message", "Messages", "Store"]
 
 
 class Store:
-    """One data folder. `open` it before use; it holds nothing open, so there is no `close`."""
+    """One data folder. `open` it before use; it holds nothing open, so there is no `close`.
 
-    def __init__(self, root: Path, *, fsync: bool = True, files: Files | None = None) -> None:
+    `publish` is told what changes, from any thread. `bodies` give, by the kind's name, the JSON
+    that lists answer for a document.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        fsync: bool = True,
+        files: Files | None = None,
+        publish: Publish = unheard,
+        bodies: Mapping[str, Body] = MappingProxyType({}),
+    ) -> None:
         self.root = Path(os.path.realpath(root))
         self.files = files or Files(fsync=fsync)
         self._work = self.root / paths.WORK_FOLDER
-        self._locks = Locks()
+        self._locks = Locks(self._work / "locks")
+        self._publish = publish
+        self._views = Views(bodies, first_message_time=self._first_message_time)
         self._histories = Histories(self.files)
         self.trash = Trash(self._work / "trash", self.files)
         self.assistants = self._collection(paths.ASSISTANTS)
@@ -101,15 +121,6 @@ class Store:
             files=self.files,
             histories=self._histories,
             generation=self.generation,
-        )
-
-    def thread_times(self, thread: Document) -> formats.Times:
-        """When a thread was made and last changed; looks at its messages only when it must."""
-        return formats.thread_times(
-            thread.value,
-            id=thread.id,
-            first_message_time=self.messages(thread.id).first_time,
-            mtime=thread.mtime,
         )
 
     def create_thread(
@@ -173,14 +184,31 @@ class Store:
         shutil.rmtree(self.work_path(name), ignore_errors=True)
 
     def _collection(self, kind: paths.Kind) -> Collection:
+        place = paths.Place(self.root, kind)
+        index = Index(
+            place,
+            self.files,
+            show=partial(self._views.view, place),
+            publish=self._publish,
+        )
         return Collection(
-            paths.Place(self.root, kind),
+            place,
+            index,
             files=self.files,
             locks=self._locks,
             trash=self.trash,
             staging=self._work / "new",
             moved=_thread_moved if kind is paths.THREADS else _nothing_moved,
         )
+
+    def _first_message_time(self, folder: Path) -> float | None:
+        path = folder / paths.MESSAGES
+        try:
+            records = self._histories.read(path, shown=self.threads.place.shown(path)).records
+        except OSError:
+            return None
+        values = (record.value for record in records if record.value is not None)
+        return formats.message_seconds(next(values, {}))
 
     def _make_layout(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)

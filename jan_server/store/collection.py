@@ -8,41 +8,38 @@ process, that one is served and says that it is stale.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from jan_server import ids
 from jan_server.errors import AlreadyExists, FileBroken, FileUnreadable, LiesOutside, NotFound
-from jan_server.store import scanner
-from jan_server.store.document import Document, edited
-from jan_server.store.files import Files, Signature, now, signature_of
+from jan_server.store import changes as merging
+from jan_server.store.document import Document
+from jan_server.store.entries import Entry
+from jan_server.store.files import Files
+from jan_server.store.index import Index
 from jan_server.store.locks import Locks
 from jan_server.store.paths import Place
-from jan_server.store.scanner import Problem, same
+from jan_server.store.reading import Kept, Reading
+from jan_server.store.scanner import same
 from jan_server.store.trash import Trash
-
-logger = logging.getLogger(__name__)
 
 Documents = list[Document]
 Contents = Callable[[str], Mapping[str, bytes]]
 """Given the id that it got, the files of a new folder."""
 
+Condition = Callable[[Document], None]
+"""Given the document as its file has it; raises when it is not to be changed."""
 
-class _Seen(NamedTuple):
-    """What a file was when it was last read. `document` is the last good version of it."""
 
-    signature: Signature | None
-    is_settled: bool
-    document: Document | None
-    problem: str = ""
-    reason: str = ""
+def always(_document: Document) -> None:
+    """The condition of those who have none."""
 
 
 class Collection:
@@ -54,6 +51,7 @@ class Collection:
     def __init__(
         self,
         place: Place,
+        index: Index,
         *,
         files: Files,
         locks: Locks,
@@ -62,38 +60,52 @@ class Collection:
         moved: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _value: {},
     ) -> None:
         self.place = place
+        self.index = index
         self._files = files
         self._locks = locks
         self._trash = trash
         self._staging = staging
         self._moved = moved
-        self._cache: dict[Path, _Seen] = {}
+        self._kept = Kept()
 
     def __repr__(self) -> str:
-        return f"<Collection {self.place.kind.folder}: {len(self._cache)} seen>"
+        return f"<Collection {self.place.kind.folder}: {self.index!r}>"
 
     def list(self) -> Documents:
-        """All that can be read, in the order of the folders' names; what cannot be is logged."""
-        found: dict[Path, Document | None] = {}
-        for id in self.place.ids():
-            folder = self.place.path / id
-            found[folder] = self._seen(folder).document
-        for folder in tuple(self._cache):  # A copy: other threads add to it.
-            if folder not in found:
-                self._cache.pop(folder, None)
-        return [document for document in found.values() if document is not None]
+        """All that can be read, as their files are now; what cannot be is logged."""
+        found = (self.place.path / f.where for f in self.place.walk() if f.is_resource)
+        seen = (self._last_good(self._read(folder), folder) for folder in found)
+        return [document for document in seen if document is not None]
 
     def get(self, id: str) -> Document:
         """Raises InvalidId, NotFound, and FileUnreadable when no good version is known."""
-        seen = self._seen(self.folder(id))
-        if seen.document is None:
-            raise FileUnreadable(seen.problem, seen.reason)
-        return seen.document
+        folder = self.folder(id)
+        reading = self._read(folder)
+        document = self._last_good(reading, folder)
+        if document is None and not reading.problem:
+            raise NotFound(self.place.kind.name, id)
+        if document is None:
+            raise FileUnreadable(reading.place, reading.reason)
+        return document
+
+    def shown(self, id: str) -> Entry:
+        """As `get`, as it is answered: `body` and `etag`, and `problem` when it is stale."""
+        folder = self.folder(id)
+        reading = self.index.look(folder)
+        entry = self.index.entry(folder)
+        if reading is None or entry is None:
+            raise NotFound(self.place.kind.name, id)
+        if not entry.body:
+            raise FileUnreadable(reading.place, reading.reason)
+        return entry
 
     def folder(self, id: str) -> Path:
-        """The folder that an id leads to, its document readable or not. Raises as `get`."""
+        """The folder that an id leads to, its document readable or not. Raises as `get`.
+
+        One that lies directly in the kind's folder is found without the index.
+        """
         ids.check_lookup_id(self.place.kind.name, id)
-        folder = self.place.find(id) or self._find_by_inner_id(id)
+        folder = self.place.find(id) or self.index.find(id)
         if folder is None:
             raise NotFound(self.place.kind.name, id)
         return folder
@@ -113,12 +125,15 @@ class Collection:
                 return self.get(candidate)
         raise AlreadyExists(self.place.kind.name, id)
 
-    def change(self, id: str, changes: Mapping[str, Any]) -> Document:
+    def change(
+        self, id: str, changes: Mapping[str, Any], *, condition: Condition = always
+    ) -> Document:
         """Give top-level keys new values, null among them; all other bytes stay.
 
-        A change that alters no value writes nothing. Raises as `get`, and FileBroken.
+        A change that alters no value writes nothing. What somebody else writes at the same moment
+        is merged or kept beside the file. Raises as `get`, FileBroken, what `condition` raises.
         """
-        with self._whole(id) as document:
+        with self._whole(id, condition) as document:
             altered = {
                 key: value
                 for key, value in changes.items()
@@ -133,18 +148,18 @@ class Collection:
         with self._whole(id) as document:
             return self._write(document, changes or {})
 
-    def delete(self, id: str) -> Path:
+    def delete(self, id: str, *, condition: Condition = always) -> Path:
         """Move the folder into the trash; where it lies now. Of a link, the link itself.
 
         Raises as `change`, and LiesOutside for what a link above the folder leads to.
         """
-        with self._whole(id) as document:
+        with self._whole(id, condition) as document, self.index.writing(document.folder):
             self._check_is_ours(document.folder.parent)
             return self._take(document, [document.folder])
 
     def delete_files(self, id: str, is_meant: Callable[[str], bool]) -> Path:
         """Move files of a folder into the trash, and leave the folder. Raises as `delete`."""
-        with self._whole(id) as document:
+        with self._whole(id) as document, self.index.writing(document.folder):
             self._check_is_ours(document.folder)
             files = (path for path in document.folder.iterdir() if not _is_own_folder(path))
             meant = sorted(path for path in files if is_meant(path.name))
@@ -165,30 +180,53 @@ class Collection:
     def hold(self, id: str) -> Iterator[Path]:
         """The folder of an id, with its lock held for the block. Raises as `folder`."""
         folder = self.folder(id)
-        with self._locks.hold(str(folder)):
+        with self._locks.hold(self.place.shown(folder)):
             if not self.place.holds(folder):  # Deleted while we waited.
                 raise NotFound(self.place.kind.name, id)
             yield folder
 
     @contextlib.contextmanager
-    def _whole(self, id: str) -> Iterator[Document]:
+    def _whole(self, id: str, condition: Condition = always) -> Iterator[Document]:
         """The document as its file has it now, locked. Raises FileBroken when it is not whole."""
         with self.hold(id) as folder:
-            seen = self._seen(folder)
-            if seen.document is None or seen.problem:
-                raise FileBroken(seen.problem, seen.reason)
-            yield seen.document
+            reading = self._read(folder)
+            if reading.document is None:
+                raise FileBroken(reading.place, reading.reason)
+            condition(reading.document)
+            yield reading.document
+
+    def _read(self, folder: Path) -> Reading:
+        """What the document is now; read again only when its file is not as it was."""
+        kept = self._kept.current(folder)
+        if kept is not None:
+            return kept
+        reading = self.index.look(folder) or Reading(None, False, None)
+        self._kept.keep(folder, reading)
+        return reading
+
+    def _last_good(self, reading: Reading, folder: Path) -> Document | None:
+        """The document; of a broken file the last version that was good, if one was seen."""
+        if reading.document is not None or not reading.problem:
+            return reading.document
+        good = self._kept.last_good(folder) or self._as_answered(folder)
+        return msgspec.structs.replace(good, stale=reading.problem) if good else None
+
+    def _as_answered(self, folder: Path) -> Document | None:
+        entry = self.index.entry(folder)
+        if entry is None or not entry.body:
+            return None
+        value = msgspec.json.decode(entry.body)
+        path = folder / self.place.kind.document
+        return Document(id=entry.id, path=path, raw=b"", value=value, signature=None, mtime=0.0)
 
     def _write(self, document: Document, changes: Mapping[str, Any]) -> Document:
-        changes = {**changes, **self._moved({**document.value, **changes})}
-        raw = edited(document.raw, changes)
-        if raw != document.raw:
-            self._files.replace(document.path, raw)
+        moved = self._moved({**document.value, **changes})
+        with self.index.writing(document.folder):
+            merging.write(self._files, document, changes, moved=moved)
         return self.get(document.id)
 
     def _take(self, document: Document, paths: Sequence[Path], *, is_folder: bool = True) -> Path:
-        kind = self.place.kind.folder
-        below = Path(kind, document.id)
+        below = Path(self.place.shown(document.folder))
         trashed = self._trash.take(paths, below=str(below.parent if is_folder else below))
         return trashed / document.folder.name if is_folder else trashed
 
@@ -206,72 +244,13 @@ class Collection:
         self._files.make_folders(target.parent)
         try:
             self._files.write_folder(staged, contents, home=target.parent)
-            self._files.move(staged, target)
+            with self.index.writing(target):
+                self._files.move(staged, target)
         except FileExistsError:
             return False
         finally:
             shutil.rmtree(staged, ignore_errors=True)  # Ours, and gone when it was moved.
         return True
-
-    def _find_by_inner_id(self, id: str) -> Path | None:
-        """The only folder whose document says that it is `id`: a folder that was renamed."""
-        folders = [document.folder for document in self.list() if document.value.get("id") == id]
-        return folders[0] if len(folders) == 1 else None
-
-    def _seen(self, folder: Path) -> _Seen:
-        old = self._cache.get(folder)
-        path = folder / self.place.kind.document
-        try:
-            signature = signature_of(path.stat())
-            if old is not None and old.is_settled and old.signature == signature:
-                return old
-            moment = now()
-            raw, signature = self._files.read(path)
-            seen = self._judged(folder, path, raw, signature=signature)
-            seen = seen._replace(is_settled=signature.is_settled(moment))
-        except FileNotFoundError:
-            seen = _Seen(None, False, self._without_file(folder, path))
-        except OSError as error:
-            reason = f"cannot be read ({error.strerror})"
-            seen = _Seen(None, False, None, self.place.shown(path), reason)
-        return self._remembered(folder, seen, old)
-
-    def _judged(self, folder: Path, path: Path, raw: bytes, *, signature: Signature) -> _Seen:
-        value = scanner.decode(raw)
-        if not isinstance(value, Problem) and not isinstance(value, dict):
-            value = Problem(1, 1, "expected an object")
-        if isinstance(value, Problem):
-            place = f"{self.place.shown(path)}:{value.line}:{value.column}"
-            return _Seen(signature, False, None, place, value.reason)
-        document = Document(
-            id=self.place.id_of(folder),
-            path=path,
-            raw=raw,
-            value=value,
-            signature=signature,
-            mtime=signature.mtime_ns / 1e9,
-        )
-        return _Seen(signature, False, document)
-
-    def _without_file(self, folder: Path, path: Path) -> Document:
-        return Document(
-            id=self.place.id_of(folder),
-            path=path,
-            raw=b"",
-            value={},
-            signature=None,
-            mtime=_mtime(folder),
-        )
-
-    def _remembered(self, folder: Path, seen: _Seen, old: _Seen | None) -> _Seen:
-        """Keep what was seen; of a broken file the last good version too, and say it once."""
-        if seen.problem and (old is None or (old.problem, old.reason) != seen[3:]):
-            logger.warning("%s %s", seen.problem, seen.reason)
-        if seen.problem and old is not None and old.document is not None:
-            stale = f"{seen.problem} {seen.reason}"
-            seen = seen._replace(document=msgspec.structs.replace(old.document, stale=stale))
-        self._cache[folder] = seen
-        return seen
 
 
 def _is_own_folder(path: Path) -> bool:
@@ -282,10 +261,3 @@ def _candidates(id: str) -> Iterator[str]:
     yield id
     for number in range(2, 1000):
         yield f"{id}_{number}"
-
-
-def _mtime(folder: Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except OSError:  # Deleted this moment.
-        return now()

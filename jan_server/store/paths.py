@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jan_server import ids
+from jan_server.events import Kind as EventKind
 from jan_server.store.files import Signature, now, signature_of
-from jan_server.store.weights import has_weights, is_file
+from jan_server.store.weights import gguf_names, has_weights, is_file
 
 WORK_FOLDER = ".jan_server"
 """Ours, in the data folder: settings, trash, fitted copies, download states."""
@@ -25,20 +26,12 @@ LAYOUT = ("assistants", "models", "threads", "engines", "settings", "logs")
 
 MESSAGES = "messages.jsonl"
 
+FILED_DEPTH = 6
+"""How deep threads that people file into folders are looked for."""
 
-class Kind(NamedTuple):
-    """A kind of resource: one folder each, in a folder of their own, with one JSON document.
 
-    `counts_without` says of a folder that lacks the document whether it is served as if that were
-    `{}`. Nested: ids have parts, folders lie in folders. Confined: links may not lead outside.
-    """
-
-    name: str
-    folder: str
-    document: str
-    counts_without: Callable[[Path], bool]
-    is_nested: bool = False
-    is_confined: bool = True
+def _without(_folder: Path) -> None:
+    return None
 
 
 def _has_messages(folder: Path) -> bool:
@@ -49,9 +42,49 @@ def _never(_folder: Path) -> bool:
     return False
 
 
-THREADS = Kind("thread", "threads", "thread.json", _has_messages)
+def _messages_signature(folder: Path) -> Signature | None:
+    try:
+        return signature_of(os.stat(folder / MESSAGES))
+    except OSError:
+        return None
+
+
+def _weights_signature(folder: Path) -> Signature | None:
+    """Of all weights together: the latest time, the sum of the sizes."""
+    found = [signature_of(os.stat(folder / name)) for name in gguf_names(folder)]
+    if not found:
+        return None
+    return Signature(max(s.mtime_ns for s in found), sum(s.size for s in found), found[0].inode)
+
+
+class Kind(NamedTuple):
+    """A kind of resource: one folder each, in a folder of their own, with one JSON document.
+
+    `counts_without` says of a folder that lacks the document whether it is served as if that were
+    `{}`. `companion` changes when files beside the document do that belong to the resource too.
+    Layout: `plain`, only direct folders count; `filed`, a person may have put some into folders of
+    his own, and their ids are still their names; `parts`, the folders' path is the id.
+    Confined: links may not lead outside.
+    """
+
+    name: EventKind
+    folder: str
+    document: str
+    counts_without: Callable[[Path], bool]
+    companion: Callable[[Path], Signature | None] = _without
+    layout: Literal["plain", "filed", "parts"] = "plain"
+    is_confined: bool = True
+
+    @property
+    def depth(self) -> int:
+        return {"plain": 1, "filed": FILED_DEPTH, "parts": ids.MODEL_PARTS}[self.layout]
+
+
+THREADS = Kind("thread", "threads", "thread.json", _has_messages, _messages_signature, "filed")
 ASSISTANTS = Kind("assistant", "assistants", "assistant.json", _never)
-MODELS = Kind("model", "models", "model.json", has_weights, is_nested=True, is_confined=False)
+MODELS = Kind(
+    "model", "models", "model.json", has_weights, _weights_signature, "parts", is_confined=False
+)
 
 
 def is_listed(name: str) -> bool:
@@ -63,6 +96,28 @@ def is_listed(name: str) -> bool:
     return not name.startswith(".") and not name.endswith("~") and ids.is_lookup_id(name)
 
 
+def addresses(filed: Iterable[str], is_taken: Callable[[str], bool]) -> dict[str, str]:
+    """Which id reaches which of the folders that people filed, each given by its path.
+
+    Of several with one name the one directly in the kind's folder (then it is taken), else the
+    first path, has it; the others are `<name>@<folder>`, in which a colon stands for the slash
+    that an id may not hold.
+    """
+    found: dict[str, str] = {}
+    for place in sorted(filed, key=os.fsencode):
+        folder, _, name = place.rpartition("/")
+        is_free = name not in found and not is_taken(name)
+        found[name if is_free else f"{name}@{folder.replace('/', ':')}"] = place
+    return found
+
+
+class Found(NamedTuple):
+    """A folder below the kind's own: a resource's, or one that resources may lie in."""
+
+    where: str
+    is_resource: bool
+
+
 class _Listing(NamedTuple):
     signature: Signature
     is_settled: bool
@@ -70,10 +125,14 @@ class _Listing(NamedTuple):
 
 
 class Place:
-    """The folder of one kind. The data folder and this folder are resolved once and are roots."""
+    """The folder of one kind. The data folder and this folder are resolved once and are roots.
+
+    Where a resource's folder is, is told as its path below this one: `jan_1`, `Work/jan_1`.
+    """
 
     def __init__(self, root: Path, kind: Kind) -> None:
         self.kind = kind
+        self.root = root
         self.path = Path(os.path.realpath(root / kind.folder))
         self._roots = (root, self.path)
         self._listing: _Listing | None = None
@@ -81,21 +140,40 @@ class Place:
     def __repr__(self) -> str:
         return f"<Place {self.kind.folder} at {self.path}>"
 
-    def ids(self) -> Iterator[str]:
-        """The ids of all folders that hold a resource, in the order of their bytes."""
-        for name in sorted(self._names(), key=os.fsencode):
-            yield from self._ids_below(self.path / name, name, depth=1)
+    def walk(self, below: str = "") -> Iterator[Found]:
+        """The folders that are looked through, and those that hold a resource, by their names.
+
+        `below` is a folder, or one that holds some. A link to a folder of folders is not followed
+        where people file: it may lead round in a circle.
+        """
+        folder = self.path / below
+        if below and self.holds(folder):
+            yield Found(below, is_resource=True)
+        elif self._is_looked_through(folder, depth=below.count("/") + bool(below)):
+            yield Found(below, is_resource=False)
+            for name in sorted(filter(is_listed, self.names(folder)), key=os.fsencode):
+                yield from self.walk(f"{below}/{name}" if below else name)
 
     def find(self, id: str) -> Path | None:
-        """The folder of that id, by comparison with the names that there are."""
+        """The folder of that id, by comparison with the names that there are. Not a filed one."""
         folder = self.path
-        for part in id.split("/") if self.kind.is_nested else [id]:
-            names = self._names() if folder == self.path else _names_in(folder)
-            name = _matching(part, names)
+        for part in id.split("/") if self.kind.layout == "parts" else [id]:
+            if not is_listed(part):
+                return None
+            name = _matching(part, self.names(folder))
             if name is None:
                 return None
             folder = folder / name
         return folder if self.holds(folder) else None
+
+    def owner(self, path: Path) -> str | None:
+        """Where the resource is that a changed path belongs to; None when it is of none."""
+        parts = path.relative_to(self.path).parts
+        for count in range(1, min(len(parts), self.kind.depth) + 1):
+            folder = self.path.joinpath(*parts[:count])
+            if is_listed(folder.name) and self.holds(folder):
+                return self.where(folder)
+        return None
 
     def holds(self, folder: Path) -> bool:
         """Whether the folder is a resource of this kind, and lies where it may."""
@@ -113,24 +191,19 @@ class Place:
         real = Path(os.path.realpath(path))
         return any(real.is_relative_to(root) for root in self._roots)
 
-    def id_of(self, folder: Path) -> str:
+    def where(self, folder: Path) -> str:
         return folder.relative_to(self.path).as_posix()
 
     def shown(self, path: Path) -> str:
         """A path as people are told it: from the data folder on."""
         return f"{self.kind.folder}/{path.relative_to(self.path).as_posix()}"
 
-    def _ids_below(self, folder: Path, id: str, *, depth: int) -> Iterator[str]:
-        if self.holds(folder):
-            yield id
-        elif self.kind.is_nested and depth < ids.MODEL_PARTS:
-            for name in sorted(_names_in(folder), key=os.fsencode):
-                yield from self._ids_below(folder / name, f"{id}/{name}", depth=depth + 1)
-
-    def _names(self) -> frozenset[str]:
-        """The names in the folder; read again when its signature says so, or may not say so."""
+    def names(self, folder: Path) -> frozenset[str]:
+        """The names in a folder; of the kind's own read again only when its signature says so."""
+        if folder != self.path:
+            return _names_in(folder)
         try:
-            signature = signature_of(self.path.stat())
+            signature = signature_of(os.stat(self.path))
         except OSError:
             return frozenset()
         old = self._listing
@@ -141,10 +214,15 @@ class Place:
         self._listing = _Listing(signature, is_settled, _names_in(self.path))
         return self._listing.names
 
+    def _is_looked_through(self, folder: Path, *, depth: int) -> bool:
+        if depth >= self.kind.depth or not folder.is_dir():
+            return False
+        return self.kind.layout != "filed" or depth == 0 or not folder.is_symlink()
+
 
 def _names_in(folder: Path) -> frozenset[str]:
     try:
-        return frozenset(name for name in os.listdir(folder) if is_listed(name))  # noqa: PTH208
+        return frozenset(os.listdir(folder))  # noqa: PTH208
     except OSError:
         return frozenset()
 

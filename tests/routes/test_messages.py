@@ -180,7 +180,7 @@ def test_following_a_thread_that_is_gone_is_nothing_to_say(settings, write, thre
 
 
 def test_a_thread_that_cannot_follow_is_said(settings, write, thread, caplog, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise DiskFull("The disk is full.")
 
     app = create_app(settings)

@@ -95,7 +95,7 @@ def test_a_thread_and_its_messages_come_into_being_at_once(store: Store, root: P
     first, second = store.messages(thread.id).list()
     assert (second.id, second.value["thread_id"]) == ("mine", thread.id)
     assert first.raw == json.dumps(first.value, separators=(",", ":")).encode()
-    assert store.thread_times(thread).created == thread.value["created"] // 1000
+    assert store.threads.shown(thread.id).updated == thread.value["created"] / 1000
     assert list((root / ".jan_server/new").iterdir()) == []
 
 
@@ -265,9 +265,8 @@ def test_a_missing_time_is_the_folders_when_nothing_else_is_known(root: Path) ->
 
 def test_a_threads_time_may_be_its_first_messages(store: Store, root: Path) -> None:
     write(root / "threads/one/messages.jsonl", 'x\n{"created": 1705312350123}\n')
-    assert store.thread_times(store.threads.get("one")) == (1705312350, 1705312350)
-    thread = store.threads.get("two")
-    assert store.thread_times(thread) == (int(thread.mtime), thread.mtime)
+    assert store.threads.shown("one").updated == 1705312350
+    assert store.threads.shown("two").updated == store.threads.get("two").mtime
 
 
 @pytest.mark.parametrize(
@@ -418,7 +417,7 @@ def test_everything_tells_its_state(store: Store, root: Path) -> None:
     ]
     assert [repr(thing) for thing in things] == [
         f"<Store {root} generation A>",
-        "<Collection threads: 1 seen>",
+        "<Collection threads: <Index of threads: 1, not complete>>",
         "<Messages of one>",
         "<Files fsync=off>",
         "<Files fsync=always>",

@@ -1,0 +1,169 @@
+"""What is known of each resource of one kind: ids, order, and the bytes that lists answer. No I/O.
+
+A list of all is asked for more often than one of them changes: the order and the joined bytes are
+kept until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from jan_server.store import paths
+from jan_server.store.files import Signature
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """How a document is answered: `body` is JSON, `updated` is in seconds and sorts lists.
+
+    Fixed: it says nothing that is not in the document's own file.
+    """
+
+    body: bytes
+    updated: float
+    is_fixed: bool = True
+
+
+class Entry(msgspec.Struct, kw_only=True, gc=False):
+    """One resource: about 1 KB for a thread of 400 bytes, since there may be 100,000.
+
+    `where` is its folder's path below the kind's own. Of a broken document `problem` is the place
+    and the reason, and `body` what was answered for its last good version, empty when none was
+    seen. `inner_id` is what the document says when that is not the folder's name.
+    """
+
+    id: str
+    where: str
+    signature: Signature | None = None
+    is_settled: bool = False
+    companion: Signature | None = None
+    updated: float = 0.0
+    etag: str = ""
+    body: bytes = b""
+    problem: str = ""
+    inner_id: str | None = None
+
+
+class Entries:
+    """All resources of a kind. Not thread-safe: whoever changes it holds the index's guard."""
+
+    def __init__(self, layout: str) -> None:
+        self._ids_are_paths = layout == "parts"
+        self._by_place: dict[str, Entry] = {}
+        self._by_id: dict[str, Entry] = {}
+        self._by_inner_id: dict[str, list[str]] = {}
+        self._filed: set[str] = set()
+        self._sorted: list[Entry] | None = None
+        self._joined: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<Entries {len(self._by_place)}, {len(self._filed)} filed>"
+
+    def __len__(self) -> int:
+        return len(self._by_place)
+
+    def __contains__(self, where: str) -> bool:
+        return where in self._by_place
+
+    def __iter__(self) -> Iterator[str]:
+        """Where the resources are, as known at this moment."""
+        return iter(list(self._by_place))
+
+    def at(self, where: str) -> Entry | None:
+        return self._by_place.get(where)
+
+    def by_id(self, id: str) -> Entry | None:
+        return self._by_id.get(id)
+
+    def named_inside(self, id: str) -> Entry | None:
+        """The only one whose document says that it is `id`."""
+        places = self._by_inner_id.get(id, ())
+        return self._by_place[places[0]] if len(places) == 1 else None
+
+    def id_of(self, where: str) -> str:
+        """The address of a resource, whether it is known yet or not."""
+        entry = self._by_place.get(where)
+        if entry is not None:
+            return entry.id
+        return where if self._ids_are_paths else where.rpartition("/")[2]
+
+    def add(self, where: str) -> list[Entry]:
+        """A new entry, then those that are reached by another id because of it."""
+        entry = Entry(id=self.id_of(where), where=where)
+        self._by_place[where] = entry
+        self.changed()
+        if "/" in where and not self._ids_are_paths:
+            self._filed.add(where)
+        else:
+            self._by_id[entry.id] = entry
+        return [entry, *self._readdress()]
+
+    def remove(self, where: str) -> list[Entry]:
+        """Those that are reached by another id because it is gone."""
+        entry = self._by_place.pop(where)
+        self._filed.discard(where)
+        if self._by_id.get(entry.id) is entry:
+            del self._by_id[entry.id]
+        self.set_inner_id(entry, None)
+        self.changed()
+        return self._readdress()
+
+    def changed(self) -> None:
+        """Something that lists show is another: what was kept of them is not true any more."""
+        self._sorted = self._joined = None
+
+    def set_inner_id(self, entry: Entry, said: Any) -> None:
+        """What its document says it is; of interest only when the folder says otherwise."""
+        name = entry.where.rpartition("/")[2]
+        new = said if isinstance(said, str) and said not in (name, entry.id) else None
+        if new == entry.inner_id:
+            return
+        if entry.inner_id is not None:
+            self._by_inner_id[entry.inner_id].remove(entry.where)
+        if new is not None:
+            self._by_inner_id.setdefault(new, []).append(entry.where)
+        entry.inner_id = new
+
+    def oldest_first(self) -> Sequence[Entry]:
+        """All that can be answered, by their last update. Do not change it."""
+        if self._sorted is None:
+            shown = [entry for entry in self._by_place.values() if entry.body]
+            self._sorted = sorted(shown, key=lambda entry: (entry.updated, entry.id))
+        return self._sorted
+
+    def newest_first_body(self) -> bytes:
+        """The JSON array of them all."""
+        if self._joined is None:
+            bodies = [entry.body for entry in reversed(self.oldest_first())]
+            self._joined = b"[" + b",".join(bodies) + b"]"
+        return self._joined
+
+    @property
+    def kept_order(self) -> Sequence[Entry]:
+        """What `oldest_first` gives, if it was asked for since the last change; else nothing."""
+        return self._sorted or ()
+
+    @property
+    def kept_body(self) -> bytes:
+        """What `newest_first_body` gives, if it was asked for since the last change."""
+        return self._joined or b""
+
+    def _readdress(self) -> list[Entry]:
+        """Give the filed ones their ids again; those that have another one than before."""
+        if not self._filed:
+            return []
+        taken = self._by_place.__contains__
+        moved = []
+        for id, where in paths.addresses(self._filed, taken).items():
+            entry = self._by_place[where]
+            if entry.id != id or self._by_id.get(id) is not entry:
+                moved.append((id, entry))
+        for _, entry in moved:
+            if self._by_id.get(entry.id) is entry:
+                del self._by_id[entry.id]
+        for id, entry in moved:
+            entry.id = id
+            self._by_id[id] = entry
+        return [entry for _, entry in moved]

@@ -1,0 +1,358 @@
+"""What is known of all resources of one kind: what lists need, and what has changed.
+
+Filled by a scan in the background, kept by whoever looks at a resource again: the watcher, a read
+that finds another signature, our own changes. Looking compares what is there with what was known
+and publishes the difference. A change of ours is looked at before the watcher can: it is told once,
+and as ours.
+
+Single resources never depend on this: their reads look at the file. What does are lists, threads
+that people filed into folders of their own, and ids inside files that differ from the folder's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from jan_server import events
+from jan_server.errors import DataFolderMissing, NotReady
+from jan_server.events import Cause, Change, Event, Publish
+from jan_server.store import paths
+from jan_server.store.document import Document
+from jan_server.store.entries import Entries, Entry, View
+from jan_server.store.files import Files, Signature, now, signature_of
+from jan_server.store.paths import Found, Place
+from jan_server.store.reading import Reading, read
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds that a list waits for the first scan."""
+
+Show = Callable[[Document], View]
+CompanionChanged = Callable[[Entry, Signature | None, Cause], None]
+"""Told with the old signature, when the entry has the new one."""
+
+
+class Writing(msgspec.Struct):
+    """What our change of a resource comes to, when that is known without looking.
+
+    `companion` is its signature after `size` bytes were added at its end.
+    """
+
+    companion: Signature | None = None
+    size: int = 0
+
+
+class Index:
+    """All resources of a place. Thread-safe; it holds nothing open."""
+
+    def __init__(
+        self,
+        place: Place,
+        files: Files,
+        *,
+        show: Show,
+        publish: Publish = events.unheard,
+        companion_changed: CompanionChanged = lambda _entry, _old, _cause: None,
+    ) -> None:
+        self.place = place
+        self._root = str(place.root)
+        self._folder = str(place.path)
+        self._files = files
+        self._show = show
+        self._publish = publish
+        self._companion_changed = companion_changed
+        self._entries = Entries(place.kind.layout)
+        self._looked_through: dict[str, Signature | None] = {}
+        self._ours: Counter[str] = Counter()
+        self._guard = threading.RLock()
+        self._scanning = threading.Lock()
+        self._is_complete = False
+
+    def __repr__(self) -> str:
+        state = "complete" if self._is_complete else "not complete"
+        return f"<Index of {self.place.kind.folder}: {len(self._entries)}, {state}>"
+
+    # What lists need. All wait for the first scan, or do it when nobody has begun it.
+
+    def oldest_first(self) -> Sequence[Entry]:
+        """All that can be answered, by their last update. Do not change it.
+
+        Raises NotReady when the first scan takes too long, and DataFolderMissing.
+        """
+        self.complete()
+        with self._guard:
+            return self._entries.oldest_first()
+
+    def newest_first_body(self) -> bytes:
+        """The JSON array of them all. Raises as `oldest_first`."""
+        self.complete()
+        with self._guard:
+            return self._entries.newest_first_body()
+
+    def kept_order(self) -> Sequence[Entry]:
+        """What `oldest_first` gives, when it is known without work; else nothing."""
+        return self._entries.kept_order if self._is_here() else ()
+
+    def kept_body(self) -> bytes:
+        """What `newest_first_body` gives, when it is known without work; else nothing."""
+        return self._entries.kept_body if self._is_here() else b""
+
+    def find(self, id: str) -> Path | None:
+        """The folder of a resource that a person filed, or whose document alone says this id.
+
+        Only one that is there now. Raises as `oldest_first`.
+        """
+        self.complete()
+        self._look_for_new()
+        with self._guard:
+            entry = self._entries.by_id(id) or self._entries.named_inside(id)
+        folder = self.place.path / entry.where if entry else None
+        return folder if folder and self.place.holds(folder) else None
+
+    def complete(self) -> None:
+        """See to it that everything was looked at once. Raises as `oldest_first`."""
+        self._check_root()
+        if self._is_complete:
+            return
+        if not self._scanning.acquire(timeout=PATIENCE):
+            raise NotReady("The data folder is being read for the first time.", retry_after=5)
+        try:
+            if not self._is_complete:
+                self._scan()
+        finally:
+            self._scanning.release()
+
+    @property
+    def is_complete(self) -> bool:
+        return self._is_complete
+
+    # Single ones
+
+    def current(self, id: str) -> Entry | None:
+        """The entry, when its file is as it was read: one `stat`. None: it must be looked at."""
+        entry = self._entries.by_id(id)
+        if entry is None or not entry.is_settled or entry.where != id:
+            return None
+        signature = _signature(f"{self._folder}/{id}/{self.place.kind.document}")
+        return entry if signature == entry.signature else None
+
+    def entry(self, folder: Path) -> Entry | None:
+        """What was known when it was last looked at."""
+        return self._entries.at(self.place.where(folder))
+
+    def id_of(self, folder: Path) -> str:
+        """The address of a resource's folder."""
+        return self._entries.id_of(self.place.where(folder))
+
+    # Looking
+
+    def look(self, folder: Path, cause: Cause = "file") -> Reading | None:
+        """Look at one folder again; None when it holds no resource.
+
+        While a change of ours is under way what is read is not noted: that is done at its end.
+        """
+        where = self.place.where(folder)
+        with self._guard:
+            if not self.place.holds(folder):
+                self._forget(where, cause)
+                return None
+            reading = read(self.place, self._files, folder, id=self._entries.id_of(where))
+            if cause == "api" or not self._ours[where]:
+                self._note(where, reading, cause)
+            return reading
+
+    def look_below(self, path: Path) -> None:
+        """Look at the resource that a changed path belongs to, or at all that it holds."""
+        owner = self.place.owner(path)
+        if owner is not None:
+            self.look(self.place.path / owner)
+            return
+        where = self.place.where(path)
+        top = "" if where == "." else where
+        for found in self.place.walk(top):
+            self._look_at(found)
+        for known in self._entries:
+            if not top or known == top or known.startswith(f"{top}/"):
+                self._look_at(Found(known, is_resource=True))
+
+    def scan(self) -> None:
+        """Look at everything that is not as it was. Raises DataFolderMissing."""
+        with self._scanning:
+            self._scan()
+
+    @contextmanager
+    def writing(self, folder: Path) -> Iterator[Writing]:
+        """Around a change of ours, under the resource's lock: what comes of it is told as ours."""
+        where = self.place.where(folder)
+        writing = Writing()
+        with self._guard:
+            self._look_at_companion(where)
+            self._ours[where] += 1
+        try:
+            yield writing
+        finally:
+            with self._guard:
+                self._ours[where] -= 1
+                if not self._ours[where]:
+                    del self._ours[where]
+                if not self._take(where, writing):
+                    self.look(folder, "api")
+
+    def _take(self, where: str, writing: Writing) -> bool:
+        """Whether what came of a change is known without looking."""
+        entry = self._entries.at(where)
+        if entry is None or writing.companion is None:
+            return False
+        old, entry.companion = entry.companion, writing.companion
+        if (old.size if old else 0) + writing.size != writing.companion.size:
+            # Race: somebody else wrote between our look and our write. Rather told twice than not.
+            self._companion_changed(entry, old, "file")
+        return True
+
+    def _scan(self) -> None:
+        self._check_root()
+        seen = set()
+        for found in self.place.walk():
+            seen.add(found.where)
+            self._look_at(found)
+        for where in self._entries:
+            if where not in seen:
+                self._look_at(Found(where, is_resource=True))
+        self._is_complete = True
+
+    def _look_at(self, found: Found) -> None:
+        folder = self.place.path / found.where
+        if not found.is_resource:
+            self._looked_through[found.where] = _signature(folder)
+        elif not self._is_as_known(found.where):
+            self.look(folder)
+
+    def _look_for_new(self) -> None:
+        """What was put there since the last scan: it changed a folder that is looked through."""
+        for where, known in list(self._looked_through.items()):
+            folder = self.place.path / where
+            signature = _signature(folder)
+            if signature is not None and signature == known and signature.is_settled(now()):
+                continue
+            for name in filter(paths.is_listed, self.place.names(folder)):
+                below = f"{where}/{name}" if where else name
+                if below not in self._entries and below not in self._looked_through:
+                    for found in self.place.walk(below):
+                        self._look_at(found)
+            self._looked_through[where] = signature
+
+    def _is_as_known(self, where: str) -> bool:
+        entry = self._entries.at(where)
+        if entry is None or not entry.is_settled:
+            return False
+        folder = f"{self._folder}/{where}"
+        return (
+            _signature(f"{folder}/{self.place.kind.document}") == entry.signature
+            and self.place.kind.companion(Path(folder)) == entry.companion
+        )
+
+    def _look_at_companion(self, where: str) -> None:
+        entry = self._entries.at(where)
+        if entry is None:
+            return
+        old, entry.companion = entry.companion, self.place.kind.companion(self.place.path / where)
+        if entry.companion != old:
+            self._companion_changed(entry, old, "file")
+
+    def _check_root(self) -> None:
+        if not self._is_here():
+            raise DataFolderMissing(self.place.root)
+
+    def _is_here(self) -> bool:
+        """Else a data folder that was moved away would look like a thousand deletions."""
+        return os.path.isdir(self._root)
+
+    # Noting what was seen
+
+    def _note(self, where: str, reading: Reading, cause: Cause) -> None:
+        old = self._entries.at(where)
+        change = _change(old, reading)
+        readdressed: list[Entry] = []
+        entry = old
+        if entry is None:
+            entry, *readdressed = self._entries.add(where)
+        was, entry.companion = entry.companion, self.place.kind.companion(self.place.path / where)
+        entry.signature, entry.problem = reading.signature, reading.problem
+        entry.is_settled = False
+        document = reading.document
+        if document is not None:
+            if document.id != entry.id:
+                document = msgspec.structs.replace(document, id=entry.id)
+            self._show_again(entry, document, is_settled=reading.is_settled)
+        if change:
+            self._tell(entry, change, cause, document)
+        if old is not None and entry.companion != was:
+            self._companion_changed(entry, was, cause)
+        self._look_again(readdressed, cause)
+
+    def _show_again(self, entry: Entry, document: Document, *, is_settled: bool) -> None:
+        view = self._show(document)
+        if (view.body, view.updated) != (entry.body, entry.updated):
+            self._entries.changed()
+        entry.body, entry.updated, entry.etag = view.body, view.updated, document.etag
+        entry.is_settled = is_settled and view.is_fixed
+        self._entries.set_inner_id(entry, document.value.get("id"))
+
+    def _forget(self, where: str, cause: Cause) -> None:
+        self._looked_through.pop(where, None)
+        entry = self._entries.at(where)
+        if entry is None or not self._is_here():
+            return
+        readdressed = self._entries.remove(where)
+        self._publish_if_complete(
+            Event(kind=self.place.kind.name, id=entry.id, change="deleted", cause=cause), cause
+        )
+        self._look_again(readdressed, cause)
+
+    def _look_again(self, readdressed: Sequence[Entry], cause: Cause) -> None:
+        """Their answers hold an id that is not theirs any more."""
+        for entry in readdressed:
+            self.look(self.place.path / entry.where, cause)
+
+    def _tell(self, entry: Entry, change: Change, cause: Cause, document: Document | None) -> None:
+        if change == "broken":
+            logger.warning("%s", entry.problem)
+        event = Event(
+            kind=self.place.kind.name,
+            id=entry.id,
+            change=change,
+            cause=cause,
+            etag=document.etag if document else None,
+            problem=entry.problem or None,
+            resource=document,
+        )
+        self._publish_if_complete(event, cause)
+
+    def _publish_if_complete(self, event: Event, cause: Cause) -> None:
+        """What the first scan finds is not news; what we change is."""
+        if self._is_complete or cause == "api":
+            self._publish(event)
+
+
+def _change(old: Entry | None, reading: Reading) -> Change | None:
+    if reading.document is None:
+        return "broken" if old is None or old.problem != reading.problem else None
+    if old is None:
+        return "created"
+    return "updated" if old.problem or old.etag != reading.document.etag else None
+
+
+def _signature(path: str | Path) -> Signature | None:
+    try:
+        return signature_of(os.stat(path))
+    except OSError:
+        return None
