@@ -87,8 +87,8 @@ def listing(
 ) -> Any:
     """The list of a kind as this client expects it: a bare array or a list object.
 
-    `show` gives what msgspec encodes, for those that are in the answer and not for all. Raises InvalidRequest for a
-    limit that is not allowed and for a cursor that names nothing.
+    `show` gives what msgspec encodes; it is called for those that are in the answer, not for all.
+    Raises InvalidRequest for a limit that is not allowed and for a cursor that names nothing.
     """
     defaults = LISTS[kind][client]
     order = defaults.order if query.order is UNSET else query.order

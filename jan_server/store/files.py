@@ -66,6 +66,14 @@ def signature_of(status: os.stat_result) -> Signature:
     return Signature(status.st_mtime_ns, status.st_size, status.st_ino)
 
 
+def signature_at(path: str | Path) -> Signature | None:
+    """What is there now, links followed; None when nothing is that can be looked at."""
+    try:
+        return signature_of(os.stat(path))  # noqa: PTH116  # The hot path: no Path is made of it.
+    except OSError:
+        return None
+
+
 class Files:
     """Reads, and changes that last. `fsync=False` is for tests: nothing is flushed."""
 

@@ -12,7 +12,6 @@ that people filed into folders of their own, and ids inside files that differ fr
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,7 @@ from jan_server.events import Cause, Change, Event, Publish
 from jan_server.store import paths
 from jan_server.store.document import Document
 from jan_server.store.entries import Entries, Entry, View
-from jan_server.store.files import Files, Signature, now, signature_of
+from jan_server.store.files import Files, Signature, now, signature_at
 from jan_server.store.paths import Found, Place
 from jan_server.store.reading import Reading, read
 
@@ -142,7 +141,7 @@ class Index:
         entry = self._entries.by_id(id)
         if entry is None or not entry.is_settled or entry.where != id:
             return None
-        signature = _signature(f"{self._folder}/{id}/{self.place.kind.document}")
+        signature = signature_at(f"{self._folder}/{id}/{self.place.kind.document}")
         return entry if signature == entry.signature else None
 
     def entry(self, folder: Path) -> Entry | None:
@@ -232,7 +231,7 @@ class Index:
     def _look_at(self, found: Found) -> None:
         folder = self.place.path / found.where
         if not found.is_resource:
-            self._looked_through[found.where] = _signature(folder)
+            self._looked_through[found.where] = signature_at(folder)
         elif not self._is_as_known(found.where):
             self.look(folder)
 
@@ -240,7 +239,7 @@ class Index:
         """What was put there since the last scan: it changed a folder that is looked through."""
         for where, known in list(self._looked_through.items()):
             folder = self.place.path / where
-            signature = _signature(folder)
+            signature = signature_at(folder)
             if signature is not None and signature == known and signature.is_settled(now()):
                 continue
             for name in filter(paths.is_listed, self.place.names(folder)):
@@ -256,7 +255,7 @@ class Index:
             return False
         folder = f"{self._folder}/{where}"
         return (
-            _signature(f"{folder}/{self.place.kind.document}") == entry.signature
+            signature_at(f"{folder}/{self.place.kind.document}") == entry.signature
             and self.place.kind.companion(Path(folder)) == entry.companion
         )
 
@@ -274,7 +273,7 @@ class Index:
 
     def _is_here(self) -> bool:
         """Else a data folder that was moved away would look like a thousand deletions."""
-        return os.path.isdir(self._root)
+        return signature_at(self._root) is not None
 
     # Noting what was seen
 
@@ -349,10 +348,3 @@ def _change(old: Entry | None, reading: Reading) -> Change | None:
     if old is None:
         return "created"
     return "updated" if old.problem or old.etag != reading.document.etag else None
-
-
-def _signature(path: str | Path) -> Signature | None:
-    try:
-        return signature_of(os.stat(path))
-    except OSError:
-        return None

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from jan_server import ids
 from jan_server.events import Kind as EventKind
-from jan_server.store.files import Signature, now, signature_of
+from jan_server.store.files import Signature, now, signature_at
 from jan_server.store.weights import gguf_names, has_weights, is_file
 
 WORK_FOLDER = ".jan_server"
@@ -43,15 +43,13 @@ def _never(_folder: Path) -> bool:
 
 
 def _messages_signature(folder: Path) -> Signature | None:
-    try:
-        return signature_of(os.stat(folder / MESSAGES))
-    except OSError:
-        return None
+    return signature_at(folder / MESSAGES)
 
 
 def _weights_signature(folder: Path) -> Signature | None:
     """Of all weights together: the latest time, the sum of the sizes."""
-    found = [signature_of(os.stat(folder / name)) for name in gguf_names(folder)]
+    signatures = (signature_at(folder / name) for name in gguf_names(folder))
+    found = [signature for signature in signatures if signature is not None]
     if not found:
         return None
     return Signature(max(s.mtime_ns for s in found), sum(s.size for s in found), found[0].inode)
@@ -202,9 +200,8 @@ class Place:
         """The names in a folder; of the kind's own read again only when its signature says so."""
         if folder != self.path:
             return _names_in(folder)
-        try:
-            signature = signature_of(os.stat(self.path))
-        except OSError:
+        signature = signature_at(self.path)
+        if signature is None:
             return frozenset()
         old = self._listing
         if old is not None and old.is_settled and old.signature == signature:

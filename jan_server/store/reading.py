@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 from jan_server.store import scanner
 from jan_server.store.document import Document
-from jan_server.store.files import Files, Signature, now, signature_of
+from jan_server.store.files import Files, Signature, now, signature_at
 from jan_server.store.paths import Place
 from jan_server.store.scanner import Problem
 
@@ -65,10 +64,8 @@ def _without_file(folder: Path, path: Path, *, id: str) -> Document:
 
 
 def _mtime(folder: Path) -> float:
-    try:
-        return os.stat(folder).st_mtime
-    except OSError:  # Deleted this moment.
-        return now()
+    signature = signature_at(folder)
+    return now() if signature is None else signature.mtime_ns / 1e9  # None: deleted this moment.
 
 
 class Kept:
@@ -87,11 +84,8 @@ class Kept:
         reading = self._readings.get(folder)
         if reading is None or reading.document is None or not reading.is_settled:
             return None
-        try:
-            signature = signature_of(os.stat(reading.document.path))
-        except OSError:
-            return None
-        return reading if signature == reading.signature else None
+        is_same = signature_at(reading.document.path) == reading.signature
+        return reading if is_same else None
 
     def last_good(self, folder: Path) -> Document | None:
         reading = self._readings.get(folder)
