@@ -1,7 +1,8 @@
 """The OpenAPI document, made from the route table and the types it names.
 
 What this layer itself does to every request (host and origin checks, body limits, ids) is added
-here, so that a row lists only the errors of its own.
+here, so that a row lists only the errors of its own. One that lists PreconditionFailed is of a
+resource with an ETag: what goes with that is added too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from jan_server.errors import (
     JanError,
     NotFound,
     OriginNotAllowed,
+    PreconditionFailed,
     ReadOnly,
     Unauthorized,
     UnsupportedMediaType,
@@ -34,6 +36,15 @@ Json = dict[str, Any]
 
 _REF = "#/components/schemas/{name}"
 _BODY_ERRORS = (InvalidRequest, BodyTimeout, BodyTooLarge, UnsupportedMediaType)
+_CONDITIONS = {
+    "If-Match": "ETags: only if the resource is as one of them says. `*`: only if there is one.",
+    "If-None-Match": "ETags: only if the resource is as none of them says. `*`: if there is none.",
+}
+_ETAG = {"description": "Of the resource as it is now", "schema": {"type": "string"}}
+_STALE = {
+    "description": "The file is broken there; this is its last good version that was seen",
+    "schema": {"type": "string"},
+}
 _RETRY_AFTER = {"description": "Seconds to wait before asking again", "schema": {"type": "integer"}}
 
 
@@ -127,8 +138,16 @@ def _operation(route: Route[Any], schemas: _Schemas) -> Json:
         "tags": [route.tag],
         "summary": route.summary,
         **({"description": route.description} if route.description else {}),
-        "parameters": [*_path_parameters(route), *_query_parameters(route, schemas)],
-        "responses": {"200": _success(route, schemas), **_failures(route, schemas)},
+        "parameters": [
+            *_path_parameters(route),
+            *_query_parameters(route, schemas),
+            *_conditions(route),
+        ],
+        "responses": {
+            "200": _success(route, schemas),
+            **_unchanged(route),
+            **_failures(route, schemas),
+        },
     }
     if route.request is not None:
         operation["requestBody"] = {
@@ -163,6 +182,34 @@ def _query_parameters(route: Route[Any], schemas: _Schemas) -> Iterator[Json]:
         yield {"name": name, "in": "query", "required": required, **text, "schema": schema}
 
 
+def _has_etag(route: Route[Any]) -> bool:
+    return PreconditionFailed in route.errors
+
+
+def _conditions(route: Route[Any]) -> Iterator[Json]:
+    for name, text in _CONDITIONS.items() if _has_etag(route) else ():
+        yield {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": text,
+            "schema": {"type": "string"},
+        }
+
+
+def _etag_headers(route: Route[Any]) -> Json:
+    """Of answers that show the resource."""
+    if not _has_etag(route) or route.method == "DELETE":
+        return {}
+    return {"headers": {"ETag": _ETAG, "X-Jan-Stale": _STALE}}
+
+
+def _unchanged(route: Route[Any]) -> Json:
+    if not _has_etag(route) or route.method != "GET":
+        return {}
+    return {"304": {"description": "The client has it already.", **_etag_headers(route)}}
+
+
 def _success(route: Route[Any], schemas: _Schemas) -> Json:
     content: Json = {}
     if route.response is not None:
@@ -170,7 +217,11 @@ def _success(route: Route[Any], schemas: _Schemas) -> Json:
     if route.event is not None:
         content |= _content("text/event-stream", schemas.of(route.event))
     streams = " A stream is events of `data: ` and this JSON." if route.event is not None else ""
-    return {"description": f"Success.{streams}", **({"content": content} if content else {})}
+    return {
+        "description": f"Success.{streams}",
+        **_etag_headers(route),
+        **({"content": content} if content else {}),
+    }
 
 
 def _failures(route: Route[Any], schemas: _Schemas) -> Json:
@@ -189,7 +240,7 @@ def _own_errors(route: Route[Any]) -> Iterator[type[JanError]]:
         yield Unauthorized
     if Pattern(route.path).parameters:
         yield InvalidId
-    if route.query is not None:
+    if route.query is not None or _has_etag(route):
         yield InvalidRequest
     if route.request is not None:
         yield from _BODY_ERRORS

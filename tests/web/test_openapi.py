@@ -11,7 +11,13 @@ from openapi_spec_validator import validate
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jan_server.errors import EngineDied, InvalidRequest, ModelNotDownloaded, NotFound
+from jan_server.errors import (
+    EngineDied,
+    InvalidRequest,
+    ModelNotDownloaded,
+    NotFound,
+    PreconditionFailed,
+)
 from jan_server.web.docs_page import show_docs
 from jan_server.web.openapi import document
 from jan_server.web.responses import json_response, stale_headers
@@ -77,6 +83,18 @@ TABLE = [
         errors=(NotFound, ModelNotDownloaded),
         changes=True,
     ),
+    *(
+        Route(
+            method,
+            "/threads/{thread_id}",
+            handler,
+            operation_id=f"{method.lower()}Thread",
+            tag="Threads",
+            response=Thread,
+            errors=(PreconditionFailed,),
+        )
+        for method in ("GET", "PATCH", "DELETE")
+    ),
     Route("GET", "/healthz", handler, operation_id="health", tag="Server", at_root=True),
     Route("POST", "/models/download/{model_id:path}", handler, documented=False),
 ]
@@ -126,6 +144,11 @@ def test_only_documented_rows_are_shown(api: dict[str, Any]) -> None:
     }
     assert shown == {
         "/threads": {"get": "listThreads", "post": "createThread"},
+        "/threads/{thread_id}": {
+            "get": "getThread",
+            "patch": "patchThread",
+            "delete": "deleteThread",
+        },
         "/models/download/{model_id}": {"get": "downloadModel"},
     }
     assert api["paths"]["/healthz"]["servers"] == [{"url": "/"}]
@@ -151,6 +174,29 @@ def test_parameters_come_from_the_path_and_the_query_struct(api: dict[str, Any])
             "schema": {"type": "string"},
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "statuses"),
+    [
+        ("get", ["ETag", "X-Jan-Stale"], ["200", "304", "400", "401", "403", "412", "500"]),
+        ("patch", ["ETag", "X-Jan-Stale"], ["200", "400", "401", "403", "412", "500"]),
+        ("delete", [], ["200", "400", "401", "403", "412", "500"]),
+    ],
+)
+def test_a_resource_with_an_etag_takes_conditions(
+    api: dict[str, Any], method: str, headers: list[str], statuses: list[str]
+) -> None:
+    operation = api["paths"]["/threads/{thread_id}"][method]
+    taken = [item["name"] for item in operation["parameters"] if item["in"] == "header"]
+    shown = {
+        status: list(answer.get("headers", {}))
+        for status, answer in operation["responses"].items()
+        if int(status) < 400
+    }
+    assert taken == ["If-Match", "If-None-Match"]
+    assert shown == {status: headers for status in statuses if int(status) < 400}
+    assert list(operation["responses"]) == statuses
 
 
 def test_schemas_are_those_of_the_types_without_the_queries(api: dict[str, Any]) -> None:
