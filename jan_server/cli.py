@@ -1,6 +1,7 @@
-"""The command line: `python -m jan_server [serve]`, `pull MODEL`, `version`; also `jan-server`.
+"""The command line: `python -m jan_server [serve]`, `pull MODEL`, `doctor`, `version`.
 
-Exit codes: 0 fine, 1 the command failed, 2 wrong usage, broken settings or cannot start.
+Also installed as `jan-server`. Exit codes: 0 fine, 1 the command failed or found problems, 2 wrong
+usage, broken settings or cannot start.
 What a command does not need it does not import: serving must start fast.
 """
 
@@ -100,6 +101,22 @@ def pull(model: str, data_folder: str | None) -> None:
     logs.configure()
     found = _find_folder(data_folder)
     pulling.pull(model, settings.resolve(found.path, os.environ))
+
+
+@main.command()
+@_data_folder_option
+@click.option("--fix", is_flag=True, help="Mend what can be mended; copies go to the trash.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_fails_in_one_line
+def doctor(data_folder: str | None, fix: bool, as_json: bool) -> None:
+    """Say what is wrong in the data folder. Exit code 1 when something is."""
+    from jan_server import doctor as examining
+
+    logs.configure()
+    found = _find_folder(data_folder)
+    chosen = settings.resolve(found.path, os.environ)
+    if not examining.examine(chosen, fix=fix, as_json=as_json):
+        sys.exit(FAILED)
 
 
 @main.command()

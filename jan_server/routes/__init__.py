@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from jan_server.routes import assistants, chat, documents, health, messages, models, threads
+from jan_server.routes import (
+    assistants,
+    chat,
+    diagnostics,
+    documents,
+    health,
+    messages,
+    models,
+    threads,
+    trash,
+)
 from jan_server.services import Services
 from jan_server.web.routing import Route
 
@@ -12,6 +22,8 @@ API: list[Route[Services]] = [
     *threads.ROUTES,
     *messages.ROUTES,
     *assistants.ROUTES,
+    *trash.ROUTES,
+    *diagnostics.ROUTES,
     *health.ROUTES,
 ]
 ROUTES = [*API, *documents.routes(API)]
