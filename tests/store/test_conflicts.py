@@ -1,0 +1,117 @@
+"""Which names are copies of what lost, and that such a copy is never lost itself."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from jan_server.errors import WriteFailed
+from jan_server.store.conflicts import is_conflict, is_temporary, keep_conflict
+from jan_server.store.files import Files
+from tests.store.failing import FailingSystem
+
+MOMENT = r"\d{8}T\d{6}Z"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "thread.conflict-20261123T051500Z.json",
+        "thread.conflict-20261123T051500Z-2.json",
+        "messages.conflict-20261123T051500Z.jsonl",
+        "README.conflict-20261123T051500Z",
+        "thread.sync-conflict-20261123-051500-ABCDEFG.json",
+        "thread.sync-conflict-20261123-051500.json",
+        "thread (conflicted copy 2026-11-23 051500).json",
+        "thread (ann's conflicted copy 2026-11-23).json",
+        "thread (Ann's MacBook Pro's conflicted copy 2026-11-23).json",
+        "thread (Conflicted copy).json",
+        "thread_conflict-20261123-051500.json",
+        "thread (SFConflict ann@example.org 2026-11-23-05-15-00).json",
+        "thread_LOCAL_1234.json",
+        "thread_REMOTE_1234.json",
+        "thread.json.orig",
+    ],
+)
+def test_a_copy_of_what_lost_is_known(name: str) -> None:
+    assert is_conflict(name)
+    assert not is_temporary(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "thread.json",
+        "thread.conflict.json",
+        "thread.conflict-2026.json",
+        ".conflict-20261123T051500Z.json",
+        "conflicted copy.json",
+        "jan_1732342342 (copy)",
+        "an original.json",
+        ".orig",
+        "LOCAL_1.json",
+        "",
+    ],
+)
+def test_other_names_are_no_conflicts(name: str) -> None:
+    assert not is_conflict(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (".jan_server-0123456789abcdef", True),
+        (".syncthing.thread.json.tmp", True),
+        ("~syncthing~thread.json.tmp", True),
+        (".jan_server", False),
+        (".jan_server-", False),
+        (".reply-a.json", False),
+        ("thread.json", False),
+        ("thread.tmp", False),
+    ],
+)
+def test_a_file_that_is_not_whole_is_known(name: str, expected: bool) -> None:
+    assert is_temporary(name) is expected
+    assert not is_conflict(name)
+
+
+@pytest.mark.parametrize("name", ["thread.json", "README", "a.b.jsonl", "🦙.json"])
+def test_what_loses_is_kept_beside_the_file(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("wins")
+    path.chmod(0o640)
+    copy = keep_conflict(Files(), path, b"loses\xff")
+    stem, suffix = map(re.escape, (path.stem, path.suffix))
+    assert re.fullmatch(rf"{stem}\.conflict-{MOMENT}{suffix}", copy.name)
+    assert (copy.parent, copy.read_bytes()) == (tmp_path, b"loses\xff")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o640
+    assert is_conflict(copy.name)
+    assert path.read_text() == "wins"
+
+
+def test_several_of_one_second_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "thread.json"
+    copies = [keep_conflict(Files(), path, b"%d" % number) for number in range(20)]
+    assert [copy.read_bytes() for copy in copies] == [b"%d" % number for number in range(20)]
+    assert all(is_conflict(copy.name) for copy in copies)
+    assert any(copy.name.endswith("Z-3.json") for copy in copies)
+    assert sorted(tmp_path.iterdir()) == sorted(copies)
+
+
+def test_the_copy_of_a_linked_file_lies_where_the_file_does(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "thread.json").symlink_to("real/file.json")
+    copy = keep_conflict(Files(), tmp_path / "thread.json", b"loses")
+    assert copy.parent == tmp_path / "real"
+    assert copy.name.startswith("file.conflict-")
+
+
+def test_a_copy_that_is_not_on_the_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    system = FailingSystem(3)
+    with pytest.raises(WriteFailed):
+        keep_conflict(Files(system=system), tmp_path / "thread.json", b"loses")
+    assert system.calls == ["open", "write", "fsync", "unlink"]
+    assert list(tmp_path.iterdir()) == []
