@@ -20,6 +20,7 @@ import msgspec
 from jan_server import ids
 from jan_server.errors import AlreadyExists, FileBroken, FileUnreadable, LiesOutside, NotFound
 from jan_server.store import changes as merging
+from jan_server.store.deletion import Deletion
 from jan_server.store.document import Document
 from jan_server.store.entries import Entry
 from jan_server.store.files import Files
@@ -156,6 +157,13 @@ class Collection:
         with self._whole(id, condition) as document, self.index.writing(document.folder):
             self._check_is_ours(document.folder.parent)
             return self._take(document, [document.folder])
+
+    def restore(self, item: Deletion) -> str:
+        """Put a deletion back; the id that reaches it now. Raises as Trash.put_back."""
+        folder = self.place.path / item.where
+        with self._locks.hold(self.place.shown(folder)), self.index.writing(folder):
+            self._trash.put_back(item, self.place)
+        return self.index.id_of(folder)
 
     def delete_files(self, id: str, is_meant: Callable[[str], bool]) -> Path:
         """Move files of a folder into the trash, and leave the folder. Raises as `delete`."""

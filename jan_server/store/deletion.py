@@ -62,6 +62,13 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     weights: tuple[Path, ...] = ()
 
     @property
+    def home(self) -> str:
+        """Where it goes back to, below the data folder."""
+        if self.kind == "message":
+            return f"{paths.THREADS.folder}/{self.thread_id}/{paths.MESSAGES}"
+        return f"{self.kind}s/{self.where}"
+
+    @property
     def order(self) -> tuple[float, int]:
         """Of two of one moment the later one has the greater number."""
         found = _NAME.fullmatch(self.id)

@@ -1,0 +1,140 @@
+"""The trash: list what was deleted, put it back, or remove it for good."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import quote
+
+from msgspec import UNSET
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jan_server import representations
+from jan_server.errors import (
+    WRITING,
+    AlreadyExists,
+    FileUnreadable,
+    InvalidId,
+    LiesOutside,
+    NotFound,
+)
+from jan_server.services import Services
+from jan_server.store import expiry
+from jan_server.store.deletion import Deletion
+from jan_server.store.restoring import Restored as Back
+from jan_server.types.trash import FreedDeletion, Restored, Trash, TrashDeletion
+from jan_server.web.responses import json_response
+from jan_server.web.routing import Route
+
+URLS = {
+    "thread": "/v1/threads/{id}",
+    "assistant": "/v1/assistants/{id}",
+    "model": "/v1/models/{id}",
+    "message": "/v1/threads/{thread}/messages/{id}",
+}
+
+
+async def list_trash(services: Services, _request: Request) -> Response:
+    def listed() -> dict[str, Any]:
+        items = services.store.trash.list()
+        found = representations.list_object(items, show=lambda item: _shown(services, item))
+        return {**found, "bytes": sum(item.bytes for item in items)}
+
+    return json_response(await asyncio.to_thread(listed))
+
+
+async def get_deletion(services: Services, request: Request) -> Response:
+    item = await asyncio.to_thread(services.store.trash.get, request.path_params["deletion_id"])
+    return json_response(_shown(services, item))
+
+
+async def restore_deletion(services: Services, request: Request) -> Response:
+    id = request.path_params["deletion_id"]
+    back = await asyncio.to_thread(services.store.restore, id)
+    return json_response(
+        Restored(
+            id=id,
+            kind=back.kind,
+            resource_id=back.id,
+            thread_id=back.thread_id or UNSET,
+            url=_url(back),
+        )
+    )
+
+
+async def free_deletion(services: Services, request: Request) -> Response:
+    id = request.path_params["deletion_id"]
+
+    def free() -> None:
+        services.store.trash.free(services.store.trash.get(id).path)
+
+    await asyncio.to_thread(free)
+    return json_response(FreedDeletion(id=id))
+
+
+def _shown(services: Services, item: Deletion) -> TrashDeletion:
+    expires_at = expiry.expires_at(item, days=services.settings.trash_days)
+    return TrashDeletion(
+        id=item.id,
+        kind=item.kind,
+        resource_id=item.resource_id,
+        thread_id=item.thread_id or UNSET,
+        path=item.home,
+        deleted_at=int(item.deleted_at),
+        expires_at=None if expires_at is None else int(expires_at),
+        bytes=item.bytes,
+        files=item.files,
+    )
+
+
+def _url(back: Back) -> str:
+    id = quote(back.id, safe="/" if back.kind == "model" else "")
+    return URLS[back.kind].format(id=id, thread=quote(back.thread_id or "", safe=""))
+
+
+ROUTES = [
+    Route(
+        "GET",
+        "/trash",
+        list_trash,
+        operation_id="listTrash",
+        tag="Trash",
+        summary="List trash",
+        description="Newest first, always a list object, and all of it.",
+        response=Trash,
+    ),
+    Route(
+        "GET",
+        "/trash/{deletion_id}",
+        get_deletion,
+        operation_id="getDeletion",
+        tag="Trash",
+        summary="Retrieve deletion",
+        response=TrashDeletion,
+        errors=(NotFound,),
+    ),
+    Route(
+        "POST",
+        "/trash/{deletion_id}/restore",
+        restore_deletion,
+        operation_id="restoreDeletion",
+        tag="Trash",
+        summary="Restore deletion",
+        description="Moves it back to where it was; nothing is moved when its name is taken again.",
+        response=Restored,
+        errors=(NotFound, AlreadyExists, LiesOutside, FileUnreadable, InvalidId, *WRITING),
+        names=("thread",),
+    ),
+    Route(
+        "DELETE",
+        "/trash/{deletion_id}",
+        free_deletion,
+        operation_id="freeDeletion",
+        tag="Trash",
+        summary="Delete for good",
+        description="Frees the space at once. Nothing brings it back.",
+        response=FreedDeletion,
+        errors=(NotFound, *WRITING),
+    ),
+]

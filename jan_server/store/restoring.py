@@ -1,0 +1,55 @@
+"""Putting a deletion back: folders by moving them, a message as a line of its thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from jan_server.errors import AlreadyExists, NotFound
+from jan_server.events import Kind
+from jan_server.store import deletion
+from jan_server.store.collection import Collection
+from jan_server.store.deletion import Deletion
+from jan_server.store.messages import Messages
+from jan_server.store.trash import Trash
+
+
+class Restored(NamedTuple):
+    """What is back: its kind, and the id that reaches it now."""
+
+    kind: Kind
+    id: str
+    thread_id: str | None = None
+
+
+def restore(
+    trash: Trash,
+    id: str,
+    *,
+    collections: Mapping[str, Collection],
+    messages: Callable[[str], Messages],
+) -> Restored:
+    """Put back the deletion of that id.
+
+    Raises NotFound, also for a message's thread, AlreadyExists when the name is taken again,
+    LiesOutside, and what writing raises: nothing was put back then.
+    """
+    item = trash.get(id)
+    if item.kind in collections:
+        return Restored(item.kind, collections[item.kind].restore(item))
+    return _restore_message(trash, item, collections["thread"], messages)
+
+
+def _restore_message(
+    trash: Trash, item: Deletion, threads: Collection, messages: Callable[[str], Messages]
+) -> Restored:
+    kept = deletion.read_message(item.path)
+    if kept is None:  # Freed this moment.
+        raise NotFound("deletion", item.id)
+    thread = messages(kept.thread_id)
+    with threads.hold(kept.thread_id):
+        if any(message.id == kept.id for message in thread.list()):
+            raise AlreadyExists("message", kept.id)
+        thread.insert(kept.line.encode(), after=kept.after)
+    trash.free(item.path)
+    return Restored("message", kept.id, kept.thread_id)
