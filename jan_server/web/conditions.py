@@ -61,7 +61,7 @@ def condition(request: Request) -> Check:
     The check raises PreconditionFailed; without the two fields it lets everything pass. Raises
     InvalidRequest.
     """
-    wanted, unwanted = _sent(request, "If-Match"), _sent(request, "If-None-Match")
+    wanted, unwanted = _sent(request)
 
     def check(etag: str) -> None:
         if wanted and not wanted.match(etag):
@@ -79,7 +79,7 @@ def resource_response(request: Request, value: Any, *, etag: str, stale: str = "
     place of the broken file that this is the last good version of. Raises InvalidRequest, and
     PreconditionFailed for an If-Match that names something else.
     """
-    wanted, known = _sent(request, "If-Match"), _sent(request, "If-None-Match")
+    wanted, known = _sent(request)
     if wanted and not wanted.match(etag):
         raise PreconditionFailed(etag)
     headers = resource_headers(etag, stale=stale)
@@ -93,8 +93,16 @@ def resource_headers(etag: str, *, stale: str = "") -> dict[str, str]:
     return {"etag": etag, **stale_headers(stale)}
 
 
-def _sent(request: Request, name: str) -> Tags | None:
-    value = fields(request.scope).get(name.lower().encode())
+def _sent(request: Request) -> tuple[Tags | None, Tags | None]:
+    """What If-Match and If-None-Match name."""
+    sent = fields(request.scope)
+    return (
+        _tags("If-Match", sent.get(b"if-match")),
+        _tags("If-None-Match", sent.get(b"if-none-match")),
+    )
+
+
+def _tags(name: str, value: bytes | None) -> Tags | None:
     return None if value is None else parse_tags(name, value.decode("latin-1"))
 
 

@@ -18,6 +18,7 @@ from starlette.types import Message, Receive
 
 from jan_server.errors import BodyTimeout, BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from jan_server.web.choices import allowed_values
+from jan_server.web.fields import fields
 
 T = TypeVar("T")
 
@@ -56,8 +57,8 @@ async def read_json(
 
 async def read_body(request: Request, *, limit: int) -> bytes:
     """The whole body. Raises BodyTooLarge, as soon as that is known, and BodyTimeout."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    announced = fields(request.scope).get(b"content-length", b"")
+    if announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
     body = bytearray()
     try:
@@ -132,10 +133,10 @@ class RestOfBody:
 
 
 def _check_media_type(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").strip().lower()
-    if media_type.startswith("multipart/"):
+    sent = fields(request.scope)
+    if sent.get(b"content-type", b"").strip().lower().startswith(b"multipart/"):
         raise UnsupportedMediaType("The body must be JSON; multipart forms are not read here.")
-    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    coding = sent.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
     if coding != "identity":
         raise UnsupportedMediaType(f"The body must be plain JSON, not {coding[:40]!r}-encoded.")
 
