@@ -4,7 +4,7 @@ MODEL ?= smollm2-135m-instruct
 DATA ?= data
 bin := .venv/bin
 
-.PHONY: run test check bench model clean
+.PHONY: run test check bench torture model clean
 
 ## run: install, get the default model, serve the sample data folder (Ctrl-C stops it)
 run: model
@@ -24,6 +24,10 @@ check: .venv/checked
 ## bench: measure, print and write bench/results.md; fails when a bound is missed
 bench: .venv/tested model
 	$(bin)/python -m bench --data-folder $(DATA) --model $(MODEL)
+
+## torture: kill a server 1,000 times while it is written to; fails when anything is lost
+torture: .venv/tested
+	$(bin)/python -m bench --only torture
 
 model: .venv/installed
 	@test -n "$(wildcard $(DATA)/models/$(MODEL)/*.gguf)" \

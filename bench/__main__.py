@@ -14,6 +14,7 @@ from bench import (
     appends,
     chat,
     edits,
+    killed,
     listen,
     lists,
     load,
@@ -34,6 +35,7 @@ class Part(Struct, frozen=True):
     title: str
     measure: Callable[[Subject], list[Figure]]
     needs_model: bool = False
+    is_usual: bool = True
 
 
 PARTS = {
@@ -47,9 +49,8 @@ PARTS = {
     "events": Part("Hand edits told", edits.measure),
     "scale": Part("Many threads", scale.measure),
     "title": Part("What a change leaves untouched", titles.measure),
+    "torture": Part("Killed again and again", killed.measure, is_usual=False),
 }
-KILLED = "Killed again and again"
-"""The section that `make torture` writes."""
 
 
 @click.command()
@@ -64,11 +65,11 @@ KILLED = "Killed again and again"
     "--only",
     type=click.Choice(list(PARTS)),
     multiple=True,
-    help="This part, and others that are named so. Default: all.",
+    help="This part, and others that are named so. Default: all but torture.",
 )
 def main(data_folder: Path, model: str, only: tuple[str, ...]) -> None:
     subject = Subject(data_folder=data_folder, model=model)
-    names = only or tuple(PARTS)
+    names = only or tuple(name for name, part in PARTS.items() if part.is_usual)
     if any(PARTS[name].needs_model for name in names):
         _check_model(subject)
     passed = [_run(name, subject) for name in names]
@@ -89,7 +90,7 @@ def _run(name: str, subject: Subject) -> bool:
     shown = table(figures, command=f"python -m bench --only {name}")
     click.echo(f"{part.title}\n\n{shown}")
     order = [part.title for part in PARTS.values()]
-    results.write({part.title: f"{_on_what(part, subject)}\n\n{shown}"}, order=[*order, KILLED])
+    results.write({part.title: f"{_on_what(part, subject)}\n\n{shown}"}, order=order)
     return all(figure.passed for figure in figures)
 
 

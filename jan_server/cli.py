@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
@@ -116,6 +117,29 @@ def doctor(data_folder: str | None, fix: bool, as_json: bool) -> None:
     found = _find_folder(data_folder)
     chosen = settings.resolve(found.path, os.environ)
     if not examining.examine(chosen, fix=fix, as_json=as_json):
+        sys.exit(FAILED)
+
+
+@main.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=1000, help="Kills. Default: 1000.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where a new folder for it is made, for instance on the disk to try. "
+    "Default: the usual temporary folder.",
+)
+@click.option(
+    "--seed", type=int, metavar="N", help="Of the random moments; the last line names it."
+)
+@_fails_in_one_line
+def torture(rounds: int, folder: Path | None, seed: int | None) -> None:
+    """Kill a server that is written to, again and again. Exit code 1 when anything is lost.
+
+    It has a data folder of its own, never an existing one, and is kept when something was lost.
+    """
+    from jan_server.torture import command
+
+    if command.run(rounds, folder=folder, seed=seed).findings:
         sys.exit(FAILED)
 
 
