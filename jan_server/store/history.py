@@ -1,103 +1,72 @@
-"""A `messages.jsonl` as it was read, and its lines seen as messages.
-
-While a file only grows, only what was added is parsed again.
-"""
+"""The bytes of a `messages.jsonl`, and its lines seen as messages. Pure."""
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from jan_server import ids
-from jan_server.store import formats, jsonl
-from jan_server.store.files import Files, Signature, now, signature_of
+from jan_server.events import Change
+from jan_server.store import document, formats
 from jan_server.store.jsonl import Record
-
-logger = logging.getLogger(__name__)
-
-
-MAX_KEPT = 64 * 2**20
-"""Bytes of files; what was parsed of them takes some five times as much."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A message as its line has it. Do not change `value`: it is shared.
 
     `id` is the address that reaches it. `seconds` is its time, or the one of the message before
-    it. `raw` are the line's bytes; `line` counts from 1, as the file was when it was read.
+    it. `raw` are the line's bytes without its ending.
     """
 
     id: str
     value: Mapping[str, Any]
     seconds: int
     raw: bytes
-    line: int
+
+    @property
+    def etag(self) -> str:
+        return document.etag(self.raw)
 
 
-class History(NamedTuple):
-    """A file's bytes at one moment, and the records in them."""
+class History:
+    """A file's bytes, the records in them, and what was made of those: the same for the same bytes.
 
-    raw: bytes
-    signature: Signature | None
-    is_settled: bool
-    records: tuple[Record, ...]
+    `answers` are bodies that show the messages, under whatever tells them apart.
+    """
 
-
-_NOTHING = History(b"", None, False, ())
-
-
-class Histories:
-    """The files that were read last."""
-
-    def __init__(self, files: Files, *, capacity: int = 64) -> None:
-        self._files = files
-        self._capacity = capacity
-        self._guard = threading.Lock()
-        self._kept: OrderedDict[Path, History] = OrderedDict()
+    def __init__(self, raw: bytes, records: tuple[Record, ...]) -> None:
+        self.raw = raw
+        self.records = records
+        self.answers: OrderedDict[Hashable, bytes] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<Histories {len(self._kept)} of {self._capacity}>"
+        return f"<History of {len(self.raw)} bytes, {len(self.records)} records>"
 
-    def read(self, path: Path, *, shown: str) -> History:
-        """The file as it is now; without records when it is not there. Raises OSError.
+    @property
+    def weight(self) -> int:
+        return len(self.raw) + sum(map(len, tuple(self.answers.values())))
 
-        What is broken in it is logged once, under the name `shown`.
-        """
-        with self._guard:
-            old = self._kept.get(path, _NOTHING)
-        try:
-            signature = signature_of(path.stat())
-            if old.is_settled and old.signature == signature:
-                return old
-            moment = now()
-            raw, signature = self._files.read(path)
-        except FileNotFoundError:
-            return _NOTHING
-        new = History(raw, signature, signature.is_settled(moment), _records(raw, old))
-        self._keep(path, new)
-        _report(old, new, shown)
-        return new
+    @cached_property
+    def has_own_times(self) -> bool:
+        """Whether no message's time depends on the thread's."""
+        first = next((r.value for r in self.records if r.value is not None), None)
+        return first is None or formats.message_seconds(first) is not None
 
-    def _keep(self, path: Path, history: History) -> None:
-        with self._guard:
-            self._kept[path] = history
-            self._kept.move_to_end(path)
-            while len(self._kept) > self._capacity or self._is_heavy():
-                self._kept.popitem(last=False)
+    def messages(self, before_first: Callable[[], int]) -> Sequence[Message]:
+        """The records that are messages. `before_first` is as for `viewed`."""
+        return self._messages if self.has_own_times else viewed(self.records, before_first)
 
-    def _is_heavy(self) -> bool:
-        """More than one file is kept, and together they are too large."""
-        return len(self._kept) > 1 and sum(len(h.raw) for h in self._kept.values()) > MAX_KEPT
+    @cached_property
+    def _messages(self) -> Sequence[Message]:
+        return viewed(self.records, _never_asked)
 
 
-def viewed(records: Iterable[Record], *, before_first: Callable[[], int]) -> list[Message]:
+def viewed(records: Iterable[Record], before_first: Callable[[], int]) -> list[Message]:
     """The records that are messages, each with an id that no other has and with a time.
 
     Of an id that is there twice the first keeps it, the others are `<id>.2`, `<id>.3`. A missing
@@ -112,10 +81,25 @@ def viewed(records: Iterable[Record], *, before_first: Callable[[], int]) -> lis
         seconds = formats.message_seconds(value)
         if seconds is None:
             seconds = found[-1].seconds if found else before_first()
-        found.append(
-            Message(id=address, value=value, seconds=seconds, raw=record.raw, line=record.line)
-        )
+        found.append(Message(id=address, value=value, seconds=seconds, raw=record.raw))
     return found
+
+
+def message_changes(old: Iterable[Message], new: Iterable[Message]) -> list[tuple[Change, Message]]:
+    """What makes the new messages of the old ones: by their ids, and the bytes of their lines.
+
+    Those that are new or were changed in the order of the file, then those that are gone. That
+    some were put into another order is no change of any.
+    """
+    before = {message.id: message for message in old}
+    found: list[tuple[Change, Message]] = []
+    for message in new:
+        was = before.pop(message.id, None)
+        if was is None:
+            found.append(("created", message))
+        elif was.raw != message.raw:
+            found.append(("updated", message))
+    return found + [("deleted", message) for message in before.values()]
 
 
 def _own_id(record: Record, value: Mapping[str, Any]) -> str:
@@ -139,16 +123,5 @@ def _address(id: str, count: Counter[str], taken: set[str]) -> str:
     return address
 
 
-def _records(raw: bytes, old: History) -> tuple[Record, ...]:
-    """The records, those of `old` taken over when the file has only grown since."""
-    if old.raw.endswith(b"\n") and raw.startswith(old.raw):
-        line = jsonl.count_lines(old.raw) + 1
-        return old.records + tuple(jsonl.records(raw, start=len(old.raw), line=line))
-    return tuple(jsonl.records(raw))
-
-
-def _report(old: History, new: History, shown: str) -> None:
-    known = {record.problem for record in old.records}
-    for record in new.records:
-        if record.problem is not None and record.problem not in known:
-            logger.warning("%s:%s", shown, record.problem)
+def _never_asked() -> int:
+    raise AssertionError("the first message has a time of its own")

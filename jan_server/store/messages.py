@@ -1,55 +1,72 @@
 """The messages of one thread: the lines of its `messages.jsonl`, in file order.
 
-A message is a line as it is, seen through what lines by hand lack: an id, a time. The file grows
-by whole lines, each append one write; nothing here rewrites it.
+A message is a line as it is, seen through what lines by hand lack: an id, a time. How the file is
+read is in lines.py, how it grows in appends.py, how one message is changed in edits.py.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jan_server import ids
-from jan_server.errors import FileUnreadable, InvalidRequest, NotFound
-from jan_server.store import formats, jsonl
-from jan_server.store.collection import Collection
-from jan_server.store.document import Document, written_line
-from jan_server.store.files import Files
-from jan_server.store.history import Histories, History, Message, viewed
-from jan_server.store.paths import MESSAGES
+from jan_server.errors import JanError, NotFound
+from jan_server.events import Change
+from jan_server.store import formats
+from jan_server.store.appends import Appends, Batch
+from jan_server.store.edits import Condition, Edits
+from jan_server.store.history import Message, message_changes
+from jan_server.store.lines import Lines, Shared
 
 MessageList = list[Message]
 
 
-class Messages:
-    """The messages of one thread. Every call looks at the file; appends hold the thread's lock."""
+def always(_message: Message) -> None:
+    """The condition of those who have none."""
 
-    def __init__(
-        self,
-        threads: Collection,
-        thread_id: str,
-        *,
-        files: Files,
-        histories: Histories,
-        generation: formats.Generation,
-    ) -> None:
+
+class Messages:
+    """The messages of one thread. Every call looks at the file; changes hold the thread's lock.
+
+    All raise InvalidId and NotFound for the thread, and FileUnreadable.
+    """
+
+    def __init__(self, shared: Shared, thread_id: str) -> None:
         self.thread_id = thread_id
-        self._threads = threads
-        self._files = files
-        self._histories = histories
-        self._generation = generation
+        self._shared = shared
+        self._lines = Lines(shared, thread_id)
 
     def __repr__(self) -> str:
         return f"<Messages of {self.thread_id}>"
 
+    def folder(self) -> Path:
+        return self._lines.folder()
+
     def list(self) -> MessageList:
-        """All messages, in file order. Raises InvalidId, NotFound (thread) and FileUnreadable."""
-        return self._viewed(self._threads.folder(self.thread_id))
+        """All messages, in file order, and after them the replies that still grow."""
+        folder = self.folder()
+        return self._shared.replies.merged(self, folder, lambda: self._lines.messages(folder))
+
+    def lines(self) -> MessageList:
+        """Those that are lines of the file."""
+        return list(self._lines.messages(self.folder()))
+
+    def last(self, count: int) -> tuple[MessageList, bool]:
+        """The last `count`, at least one, in file order; whether there are others before them.
+
+        Only the end of a long file is read. An id that is used twice is numbered as far as that
+        can tell.
+        """
+        folder = self.folder()
+        pending = self._shared.replies.pending(folder)
+        found, has_more = self._lines.last(folder, count)
+        known = {message.id for message in found}
+        shown = [*found, *(reply for reply in pending if reply.id not in known)]
+        return shown[-count:], has_more or len(shown) > count
 
     def get(self, id: str) -> Message:
-        """Raises as `list`, and NotFound (message)."""
+        """Raises InvalidId and NotFound (message) too."""
         ids.check_lookup_id("message", id)
         for message in self.list():
             if message.id == id:
@@ -58,42 +75,98 @@ class Messages:
 
     def problems(self) -> Sequence[str]:
         """What is wrong in the file: `threads/x/messages.jsonl:17:42 expected ','`."""
-        path = self._path(self._threads.folder(self.thread_id))
-        shown = self._threads.place.shown(path)
+        folder = self.folder()
+        shown = self._lines.shown(folder)
         return [
             f"{shown}:{record.problem}"
-            for record in self._read(path).records
+            for record in self._lines.history(folder).records
             if record.problem is not None
         ]
 
-    def first_time(self) -> int | None:
-        """The first message's own time, for a thread that has none."""
-        records = self._read(self._path(self._threads.folder(self.thread_id))).records
-        values = (record.value for record in records if record.value is not None)
-        return formats.message_seconds(next(values, {}))
+    def kept_answer(self, key: Hashable) -> bytes | None:
+        """What `answer` made under this key, if the file is as it was: a few `stat`."""
+        folder = self.folder()
+        history = self._lines.current(folder)
+        if history is None or self._shared.replies.pending(folder):
+            return None
+        return history.answers.get(key)
 
-    def append(self, new: Sequence[Mapping[str, Any]]) -> MessageList:
+    def answer(self, key: Hashable, make: Callable[[Sequence[Message]], bytes]) -> bytes:
+        """What `make` makes of all messages; kept for as long as they stay the same."""
+        folder = self.folder()
+        if self._shared.replies.pending(folder):
+            return make(self.list())
+        history = self._lines.history(folder)
+        body = history.answers.get(key)
+        if body is None:
+            body = make(self._lines.seen(history, folder))
+            if history.has_own_times:
+                self._shared.histories.keep_answer(history, key, body)
+        return body
+
+    def append(self, new: Batch) -> MessageList:
         """Add messages in one write; what they have become.
 
         Each is `role`, `content` and what else a client may choose (formats.new_message), `id`
-        among it. Raises as `list`; InvalidId and InvalidRequest for an id that is not allowed or
-        taken; and what Files.append raises.
+        among it. Raises InvalidId and InvalidRequest for an id that is not allowed or taken, and
+        what Files.append raises.
         """
-        with self._threads.hold(self.thread_id) as folder:
-            path = self._path(folder)
-            history = self._read(path)
-            known = [message.id for message in self._seen(history, folder)]
-            values = list(
-                new_messages(new, thread_id=folder.name, known=known, generation=self._generation)
-            )
-            lines = tuple(map(written_line, values))
-            first = jsonl.count_lines(history.raw) + 1
-            if lines:
-                self._files.append(path, b"".join(lines))
-        return [
-            _appended(value, raw, line=first + index)
-            for index, (value, raw) in enumerate(zip(values, lines, strict=True))
-        ]
+        [made] = self.append_many([new])
+        if isinstance(made, JanError):
+            raise made
+        return made
+
+    def append_many(self, batches: Sequence[Batch]) -> Sequence[MessageList | JanError]:
+        """As several `append`, with one write and one flush. Raises what is wrong for all.
+
+        Of a batch that is refused nothing is written, and the others are.
+        """
+        self._shared.replies.recover(self, self.folder())
+        return Appends(self._shared, self._lines).append(batches)
+
+    def modify(
+        self, id: str, changes: Mapping[str, Any], *, condition: Condition = always
+    ) -> Message:
+        """Give keys new values, null among them, and move `updated` if the line has it.
+
+        All other bytes stay; a change that alters no value writes nothing. `id`, `object`, the
+        times and `thread_id` are not changed. `condition` is called under the lock, with the
+        message as it is then. Raises as `get`, what `condition` and what Files.replace raise.
+        """
+        return self._edits(id).modify(id, changes, condition=condition)
+
+    def delete(self, id: str, *, condition: Condition = always) -> Message:
+        """Move a message into the trash; what it was. Raises as `modify`."""
+        return self._edits(id).delete(id, condition=condition)
+
+    def insert(self, line: bytes, *, after: str | None) -> Message:
+        """Put a deleted line back, behind the message `after`, or at the end if that is gone.
+
+        None: it was the first. Raises AlreadyExists when the thread has its id, InvalidRequest for
+        what is not the line of one message, and what Files.replace raises.
+        """
+        return Edits(self._shared, self._lines).insert(line, after=after)
+
+    def appended_since(self, size: int) -> MessageList | None:
+        """The messages on lines that begin at byte `size` or later.
+
+        None when no line begins there: the file was not only added to since it had that size.
+        """
+        found = self._lines.added_since(self.folder(), size)
+        return None if found is None else list(found)
+
+    def changes_since(self, size: int | None) -> Sequence[tuple[Change, Message]]:
+        """What others changed since the file had `size` bytes; None: it was not there.
+
+        Whole when the file was read then. Else only what was added is known, if that is all.
+        """
+        folder = self.folder()
+        path = self._lines.path(folder)
+        before = self._shared.histories.last_seen(path)
+        if before is not None and len(before.raw) == (size or 0):
+            old = self._lines.seen(before, folder)
+            return message_changes(old, self._lines.messages(folder))
+        return [("created", message) for message in self.appended_since(size or 0) or ()]
 
     def touch(self) -> None:
         """Let `thread.json` follow: its last update, and `metadata.lastMessage` where that is.
@@ -101,93 +174,20 @@ class Messages:
         Callers may wait and do this once for several appends. A file that is broken or not there
         is left alone.
         """
-        with self._threads.hold(self.thread_id) as folder:
-            document = self._document(folder)
+        with self._shared.threads.hold(self.thread_id):
+            document = self._lines.document()
             if document is None or document.stale or not document.raw:
                 return
-            self._threads.touch(document.id, self._last_message(folder, document.value))
+            self._shared.threads.touch(self.thread_id, self._last_message(document.value))
 
-    def _last_message(self, folder: Path, thread: Mapping[str, Any]) -> dict[str, Any]:
+    def _last_message(self, thread: Mapping[str, Any]) -> dict[str, Any]:
         metadata = thread.get("metadata")
         if not isinstance(metadata, Mapping) or "lastMessage" not in metadata:
             return {}
-        messages = self._viewed(folder)
-        text = formats.message_text(messages[-1].value) if messages else ""
+        found, _ = self._lines.last(self.folder(), 1)
+        text = formats.message_text(found[-1].value) if found else ""
         return {"metadata": {**metadata, "lastMessage": text}}
 
-    def _viewed(self, folder: Path) -> MessageList:
-        return self._seen(self._read(self._path(folder)), folder)
-
-    def _seen(self, history: History, folder: Path) -> MessageList:
-        return viewed(history.records, before_first=lambda: self._thread_seconds(folder))
-
-    def _thread_seconds(self, folder: Path) -> int:
-        document = self._document(folder)
-        return formats.thread_times(
-            document.value if document else {},
-            id=folder.name,
-            first_message_time=lambda: None,
-            mtime=document.mtime if document else folder.stat().st_mtime,
-        ).created
-
-    def _document(self, folder: Path) -> Document | None:
-        try:
-            return self._threads.get(folder.name)
-        except FileUnreadable:  # Its messages are still whole.
-            return None
-
-    def _path(self, folder: Path) -> Path:
-        path = folder / MESSAGES
-        if path.is_symlink() and not self._threads.place.is_inside(path):
-            raise FileUnreadable(
-                self._threads.place.shown(path), "is a link that leads out of the data folder"
-            )
-        return path
-
-    def _read(self, path: Path) -> History:
-        try:
-            return self._histories.read(path, shown=self._threads.place.shown(path))
-        except OSError as error:
-            place = self._threads.place.shown(path)
-            raise FileUnreadable(place, f"cannot be read ({error.strerror})") from error
-
-
-def new_messages(
-    given: Iterable[Mapping[str, Any]],
-    *,
-    thread_id: str,
-    known: Iterable[str],
-    generation: formats.Generation,
-    path: str = "$",
-) -> Iterator[dict[str, Any]]:
-    """The messages that these requests become, after those that the thread has.
-
-    A client's own id is kept when it is valid and free. Raises InvalidId and InvalidRequest, whose
-    `param` begins with `path`, a JSON path in which `{}` stands for the request's number.
-    """
-    taken = set(known)
-    latest = max(filter(ids.is_ulid, taken), default=None)
-    for number, request in enumerate(given):
-        chosen = request.get("id")
-        if chosen is None:
-            id = latest = ids.new_message_id(after=latest)
-        else:
-            id = _free_id(chosen, taken, param=f"{path.format(number)}.id")
-        taken.add(id)
-        yield formats.new_message(
-            generation, id=id, thread_id=thread_id, now=time.time(), given=request
-        )
-
-
-def _free_id(chosen: str, taken: set[str], *, param: str) -> str:
-    ids.check_new_id("message", chosen, param=param)
-    if chosen in taken:
-        raise InvalidRequest(f"The thread has two messages {chosen!r} then.", param=param)
-    return chosen
-
-
-def _appended(value: Mapping[str, Any], raw: bytes, *, line: int) -> Message:
-    seconds = formats.message_seconds(value) or 0
-    return Message(
-        id=value["id"], value=value, seconds=seconds, raw=raw.removesuffix(b"\n"), line=line
-    )
+    def _edits(self, id: str) -> Edits:
+        ids.check_lookup_id("message", id)
+        return Edits(self._shared, self._lines)

@@ -1,0 +1,120 @@
+"""The `messages.jsonl` files that were read last.
+
+A file that is as it was is not read again; of one that only grew, only what was added is parsed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from pathlib import Path
+from typing import NamedTuple
+
+from jan_server.store import jsonl
+from jan_server.store.files import Files, Signature, now, signature_of
+from jan_server.store.history import History
+from jan_server.store.jsonl import Record
+
+logger = logging.getLogger(__name__)
+
+MAX_KEPT = 32 * 2**20
+"""Bytes of files and answers; what was parsed of files takes some five times as much."""
+
+MAX_ANSWERS = 4
+"""Of one file."""
+
+
+class _Kept(NamedTuple):
+    """Settled: as long as the file has this signature, it holds these bytes."""
+
+    history: History
+    signature: Signature
+    is_settled: bool
+
+
+class Histories:
+    """The files that were read last."""
+
+    def __init__(self, files: Files, *, capacity: int = 64) -> None:
+        self._files = files
+        self._capacity = capacity
+        self._guard = threading.Lock()
+        self._kept: OrderedDict[Path, _Kept] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Histories {len(self._kept)} of {self._capacity}>"
+
+    def read(self, path: Path, *, shown: str) -> History:
+        """The file as it is now; without records when it is not there. Raises OSError.
+
+        The same History as long as the bytes are the same and it is kept. What is broken in it is
+        logged once, under the name `shown`.
+        """
+        current = self.current(path)
+        if current is not None:
+            return current
+        try:
+            moment = now()
+            raw, signature = self._files.read(path)
+        except FileNotFoundError:
+            return History(b"", ())
+        old = self.last_seen(path) or History(b"", ())
+        new = old if raw == old.raw else History(raw, _records(raw, old))
+        self._keep(path, _Kept(new, signature, signature.is_settled(moment)))
+        _report(old, new, shown)
+        return new
+
+    def current(self, path: Path) -> History | None:
+        """What was read, when the file is still as it was then: one `stat`. Raises OSError."""
+        kept = self._kept.get(path)
+        if kept is None or not kept.is_settled:
+            return None
+        try:
+            return kept.history if signature_of(path.stat()) == kept.signature else None
+        except FileNotFoundError:
+            return None
+
+    def last_seen(self, path: Path) -> History | None:
+        """What was read last, whatever the file is now."""
+        kept = self._kept.get(path)
+        return kept.history if kept else None
+
+    def keep_answer(self, history: History, key: Hashable, body: bytes) -> None:
+        """Put it among the answers of a history that is kept, for as long as there is room."""
+        history.answers[key] = body
+        with self._guard:
+            while len(history.answers) > MAX_ANSWERS:
+                history.answers.popitem(last=False)
+            self._make_room()
+
+    def _keep(self, path: Path, kept: _Kept) -> None:
+        with self._guard:
+            self._kept[path] = kept
+            self._kept.move_to_end(path)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while len(self._kept) > self._capacity or self._is_heavy():
+            self._kept.popitem(last=False)
+
+    def _is_heavy(self) -> bool:
+        """More than one file is kept, and together they are too large."""
+        kept = self._kept.values()
+        return len(kept) > 1 and sum(each.history.weight for each in kept) > MAX_KEPT
+
+
+def _records(raw: bytes, old: History) -> tuple[Record, ...]:
+    """The records, those of `old` taken over when the file has only grown since."""
+    if old.raw.endswith(b"\n") and raw.startswith(old.raw):
+        line = jsonl.count_lines(old.raw) + 1
+        return old.records + tuple(jsonl.records(raw, start=len(old.raw), line=line))
+    return tuple(jsonl.records(raw))
+
+
+def _report(old: History, new: History, shown: str) -> None:
+    known = {record.problem for record in old.records}
+    for record in new.records:
+        if record.problem is not None and record.problem not in known:
+            logger.warning("%s:%s", shown, record.problem)
