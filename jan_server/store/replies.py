@@ -36,8 +36,6 @@ SAVE_EVERY = 0.5
 """Seconds. A second is promised; the next piece may come a little late."""
 
 IN_PROGRESS, INCOMPLETE = "in_progress", "incomplete"
-NOT_A_LINE = 0
-"""The line number of a reply that grows."""
 
 _NAME = re.compile(r"\.reply-(?P<id>[A-Za-z0-9][A-Za-z0-9._@+-]{0,127})\.json")
 _MAX_LISTINGS = 4096
@@ -190,7 +188,7 @@ class Replies:
         value = {**value, "status": status}
         seconds = formats.message_seconds(value) or 0
         raw = written_line(value).removesuffix(b"\n")
-        return Message(id=value["id"], value=value, seconds=seconds, raw=raw, line=NOT_A_LINE)
+        return Message(id=value["id"], value=value, seconds=seconds, raw=raw)
 
     def _status(self, path: Path) -> str:
         try:
