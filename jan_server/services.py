@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+from functools import partial
 
 import msgspec
 
@@ -11,13 +14,16 @@ from jan_server.completions import Completions
 from jan_server.downloads import Downloads
 from jan_server.engines.pool import Pool
 from jan_server.engines.process import EngineProcess
-from jan_server.errors import JanError
+from jan_server.errors import DataFolderMissing, JanError
+from jan_server.events import Hub
+from jan_server.expiring import Expiring
 from jan_server.following import Following
 from jan_server.models import Models
 from jan_server.settings import Settings
 from jan_server.store import Document, Store
 from jan_server.store.formats import Times
 from jan_server.store.views import Body
+from jan_server.store.watcher import Watcher
 
 
 def _thread_body(document: Document, times: Times, filed: str) -> bytes:
@@ -46,13 +52,36 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.data_folder, fsync=settings.fsync, bodies=BODIES).open()
-        self.downloads = Downloads(self.store.work_folder("downloads"))
+        self.events = Hub()
+        self.store = Store(
+            settings.data_folder,
+            fsync=settings.fsync,
+            publish=self.events.publish,
+            bodies=BODIES,
+            read_only=settings.read_only,
+        ).open()
+        self.watcher = Watcher(
+            self.store.watched_folders,
+            look=self.store.look,
+            look_everywhere=self.store.look_everywhere,
+            polling=settings.watch == "polling",
+        )
+        self.downloads = Downloads(self.store.work_path("downloads"))
         self.pool = Pool(EngineProcess.start, load_patience=settings.load_patience)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
         self.completions = Completions(self.models, self.pool)
         self.following = Following(self.store)
+        self.expiring = Expiring(partial(self.store.expire, days=settings.trash_days))
         self.closing = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to read the data folder, to watch it and to empty its trash, in the background."""
+        if not self.settings.read_only:
+            self.expiring.start()
+        if self.settings.watch != "off":
+            self.store.keep()
+            self.watcher.start()
+            threading.Thread(target=self._read_folder, name="first scan", daemon=True).start()
 
     def describe_model(self) -> str:
         """For the start line: the default model and what would compute it."""
@@ -72,5 +101,13 @@ class Services:
         """Streams and answers that still run end with ShuttingDown."""
         self.closing.set()
         await self.pool.close()
+        await self.expiring.close()
         await asyncio.to_thread(self.downloads.close)
         await self.following.close()
+        await asyncio.to_thread(self.watcher.close)
+        self.events.close()
+
+    def _read_folder(self) -> None:
+        """What fails here is found again by the watcher, and by whoever asks for a list."""
+        with contextlib.suppress(DataFolderMissing):
+            self.store.look_everywhere()

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -28,7 +28,8 @@ ENVIRONMENT = {"JAN_API_HOST": "host", "JAN_API_PORT": "port", "JAN_API_KEY": "a
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set. Sizes are in bytes, times in seconds.
 
-    After `trash_days` days deletions are removed for good; 0 is never.
+    After `trash_days` days deletions are removed for good; 0 is never. `watch` is how changes by
+    others are heard of: `polling` is for network folders; with `off` every list looks at all files.
     """
 
     data_folder: Path
@@ -43,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024
     load_patience: Annotated[float, Meta(ge=0)] = 60.0
     fsync: bool = True
+    watch: Literal["auto", "polling", "off"] = "auto"
     read_only: bool = False
     trash_days: Annotated[float, Meta(ge=0)] = 30.0
 

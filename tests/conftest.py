@@ -47,7 +47,8 @@ def write(data_folder: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def settings(data_folder: Path) -> Settings:
-    return Settings(data_folder=data_folder, fsync=False)
+    """Without a watcher: lists look at the whole folder each time."""
+    return Settings(data_folder=data_folder, fsync=False, watch="off")
 
 
 @pytest.fixture

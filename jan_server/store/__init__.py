@@ -32,30 +32,43 @@ Jan meant), paths (names), collection, history and messages, weights.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from jan_server import ids
-from jan_server.errors import JanError, SettingsInvalid
-from jan_server.events import Publish, unheard
+from jan_server.errors import JanError, ReadOnly, SettingsInvalid
+from jan_server.events import Cause, Event, Publish, unheard
 from jan_server.store import formats, paths
+from jan_server.store.appends import new_messages
 from jan_server.store.collection import Collection
 from jan_server.store.document import Document, written, written_line
+from jan_server.store.ends import Ends
 from jan_server.store.entries import Entry
-from jan_server.store.files import Files
-from jan_server.store.history import Histories, Message
+from jan_server.store.expiry import expire
+from jan_server.store.files import Files, Signature
+from jan_server.store.histories import Histories
+from jan_server.store.history import Message
 from jan_server.store.index import Index
+from jan_server.store.lines import Shared
 from jan_server.store.locks import Locks
-from jan_server.store.messages import Messages, new_messages
+from jan_server.store.messages import Messages
+from jan_server.store.read_only import Refusing, check_readable, own_folder
+from jan_server.store.replies import Replies
+from jan_server.store.restoring import Restored, restore
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
 from jan_server.store.weights import weights
+
+_OR_READ_ONLY = ". Start with --read-only to look at it and chat without changing anything."
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Collection", "Document", "Entry", "Index", "Message", "Messages", "Store"]
 
@@ -64,7 +77,7 @@ class Store:
     """One data folder. `open` it before use; it holds nothing open, so there is no `close`.
 
     `publish` is told what changes, from any thread. `bodies` give, by the kind's name, the JSON
-    that lists answer for a document.
+    that lists answer for a document. A `read_only` one writes nothing below the data folder.
     """
 
     def __init__(
@@ -75,36 +88,58 @@ class Store:
         files: Files | None = None,
         publish: Publish = unheard,
         bodies: Mapping[str, Body] = MappingProxyType({}),
+        read_only: bool = False,
     ) -> None:
         self.root = Path(os.path.realpath(root))
-        self.files = files or Files(fsync=fsync)
-        self._work = self.root / paths.WORK_FOLDER
-        self._locks = Locks(self._work / "locks")
+        self.is_read_only = read_only
+        # What we keep for ourselves is written in any case, and never below a read-only root.
+        self._own_files = files or Files(fsync=fsync)
+        self.files = Files(system=Refusing()) if read_only else self._own_files
+        ours = self.root / paths.WORK_FOLDER
+        self._work = own_folder(self.root) if read_only else ours
+        self._locks = Locks(None if read_only else ours / "locks")
         self._publish = publish
         self._views = Views(bodies, first_message_time=self._first_message_time)
         self._histories = Histories(self.files)
-        self.trash = Trash(self._work / "trash", self.files)
+        self.trash = Trash(ours / "trash", self.files)
         self.assistants = self._collection(paths.ASSISTANTS)
         self.models = self._collection(paths.MODELS)
         self.threads = self._collection(paths.THREADS)
+        self._collections = (self.assistants, self.models, self.threads)
+        self._shared = Shared(
+            threads=self.threads,
+            files=self.files,
+            histories=self._histories,
+            ends=Ends(),
+            replies=Replies(self.files, self._locks, torn=ours / "torn"),
+            trash=self.trash,
+            torn=ours / "torn",
+            publish=publish,
+            generation=lambda: self.generation,
+        )
 
     def __repr__(self) -> str:
-        return f"<Store {self.root} generation {self.generation}>"
+        mode = " read-only" if self.is_read_only else ""
+        return f"<Store {self.root} generation {self.generation}{mode}>"
 
     def open(self) -> Store:
         """Make what is missing: all of Jan's layout in a fresh folder, else only our own folder.
 
-        Nothing that exists is changed. Raises SettingsInvalid when the folder cannot be used.
+        Nothing that exists is changed, and nothing at all when it is read-only. Raises
+        SettingsInvalid when the folder cannot be used.
         """
+        if self.is_read_only:
+            check_readable(self.root)
+            return self
         try:
             self._make_layout()
         except (OSError, JanError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
+            reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
             raise SettingsInvalid(
-                f"The data folder {self.root} cannot be used: {reason}"
+                f"The data folder {self.root} cannot be used: {reason}{_OR_READ_ONLY}"
             ) from error
         if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
-            raise SettingsInvalid(f"The data folder {self.root} is not writable.")
+            raise SettingsInvalid(f"The data folder {self.root} is not writable{_OR_READ_ONLY}")
         return self
 
     @property
@@ -113,15 +148,32 @@ class Store:
         signs = formats.SIGNS_OF_TODAY
         return formats.generation(name for name in signs if (self.root / name).exists())
 
+    @property
+    def watched_folders(self) -> Sequence[Path]:
+        """Where changes are of interest: the data folder, and where links lead its own folders."""
+        links = (c.place.path for c in self._collections if c.place.path.parent != self.root)
+        return (self.root, *links)
+
+    def keep(self) -> None:
+        """From now on somebody calls `look` for what changes, so that lists need not scan."""
+        for collection in self._collections:
+            collection.index.keep()
+
+    def look(self, paths: Iterable[Path]) -> None:
+        """Look again at whatever these paths, below `watched_folders`, belong to or hold."""
+        for collection in self._collections:
+            for path in paths:
+                if path.is_relative_to(collection.place.path):
+                    collection.index.look_below(path)
+
+    def look_everywhere(self, _reason: str = "") -> None:
+        """Look at all that is not as it was. Raises DataFolderMissing."""
+        for collection in self._collections:
+            collection.index.scan()
+
     def messages(self, thread_id: str) -> Messages:
         """A thread's messages. Whether there is such a thread is found out by its methods."""
-        return Messages(
-            self.threads,
-            thread_id,
-            files=self.files,
-            histories=self._histories,
-            generation=self.generation,
-        )
+        return Messages(self._shared, thread_id)
 
     def create_thread(
         self,
@@ -164,15 +216,30 @@ class Store:
             self._new_thread_id(generation, assistants, now), contents, with_suffix=True
         )
 
+    def restore(self, deletion_id: str) -> Restored:
+        """Put back what was deleted. Raises as restoring.restore."""
+        collections = {collection.place.kind.name: collection for collection in self._collections}
+        return restore(self.trash, deletion_id, collections=collections, messages=self.messages)
+
+    def expire(self, *, days: float) -> None:
+        """Remove from the trash what is over, after so many days; 0 is never. Raises ReadOnly."""
+        self.check_writable()
+        expire(self.trash, days=days, now=time.time())
+
+    def check_writable(self) -> None:
+        """For those who write in the data folder by other ways than ours. Raises ReadOnly."""
+        if self.is_read_only:
+            raise ReadOnly
+
     def weights(self, model_id: str) -> Path | None:
         """The file that holds a model's weights; None when it is not here. Raises NotFound."""
         model = self.models.get(model_id)
         return weights(model.folder, self.root, model.value)
 
     def work_folder(self, name: str) -> Path:
-        """A folder of our own in the data folder, made when it is not there."""
+        """A folder of our own, made when it is not there."""
         folder = self.work_path(name)
-        self.files.make_folders(folder)
+        self._own_files.make_folders(folder)
         return folder
 
     def work_path(self, name: str) -> Path:
@@ -190,6 +257,7 @@ class Store:
             self.files,
             show=partial(self._views.view, place),
             publish=self._publish,
+            companion_changed=partial(_COMPANIONS.get(kind.name, _not_told), self),
         )
         return Collection(
             place,
@@ -200,6 +268,30 @@ class Store:
             staging=self._work / "new",
             moved=_thread_moved if kind is paths.THREADS else _nothing_moved,
         )
+
+    def messages_changed(self, thread: Entry, old: Signature | None, cause: Cause) -> None:
+        """Tell what somebody did to a thread's messages since their file had that signature."""
+        try:
+            changes = self.messages(thread.id).changes_since(old.size if old else None)
+        except JanError as error:
+            logger.warning("what changed in the messages of %s is not told: %s", thread.id, error)
+            return
+        for change, message in changes:
+            gone = change == "deleted"
+            event = Event(
+                kind="message",
+                id=message.id,
+                thread_id=thread.id,
+                change=change,
+                cause=cause,
+                etag=None if gone else message.etag,
+                resource=message,
+            )
+            self._publish(event)
+
+    def weights_changed(self, model: Entry, _old: Signature | None, cause: Cause) -> None:
+        """Tell that a model's files are others than before."""
+        self._publish(Event(kind="model", id=model.id, change="updated", cause=cause))
 
     def _first_message_time(self, folder: Path) -> float | None:
         path = folder / paths.MESSAGES
@@ -227,6 +319,13 @@ class Store:
         assistant_id = first[0].id if first else "jan"
         ids.check_new_id("assistant", assistant_id, param="$.assistants[0].assistant_id")
         return ids.new_thread_id(assistant_id, now)
+
+
+def _not_told(_store: Store, _entry: Entry, _old: Signature | None, _cause: Cause) -> None:
+    """Of a kind whose resources are their documents alone."""
+
+
+_COMPANIONS = {"thread": Store.messages_changed, "model": Store.weights_changed}
 
 
 def _thread_moved(value: Mapping[str, Any]) -> dict[str, Any]:

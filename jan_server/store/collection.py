@@ -161,6 +161,8 @@ class Collection:
     def restore(self, item: Deletion) -> str:
         """Put a deletion back; the id that reaches it now. Raises as Trash.put_back."""
         folder = self.place.path / item.where
+        if folder.parent != self.place.path:
+            self.index.find(folder.name)  # Who came since has a say in the address.
         with self._locks.hold(self.place.shown(folder)), self.index.writing(folder):
             self._trash.put_back(item, self.place)
         return self.index.id_of(folder)

@@ -19,6 +19,7 @@ from jan_server.errors import AlreadyExists, InvalidRequest, JanError, NotFound,
 from jan_server.events import Change, Event
 from jan_server.store import deletion, formats, jsonl, scanner
 from jan_server.store.document import edited, written_line
+from jan_server.store.files import signature_at
 from jan_server.store.history import History, Message, viewed
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.rewriting import Edit, rewrite
@@ -134,8 +135,10 @@ class Edits:
         return None
 
     def _rewrite(self, folder: Path, history: History, edit: Edit) -> None:
-        with self._shared.threads.index.writing(folder):
-            rewrite(self._shared.files, self._lines.path(folder), history, edit)
+        path = self._lines.path(folder)
+        with self._shared.threads.index.writing(folder) as writing:
+            writing.size = rewrite(self._shared.files, path, history, edit)
+            writing.companion = signature_at(path)
 
     @contextlib.contextmanager
     def _kept_in_trash(self, folder: Path, place: Place) -> Iterator[None]:

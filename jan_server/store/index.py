@@ -35,7 +35,9 @@ logger = logging.getLogger(__name__)
 PATIENCE = 30.0
 """Seconds that a list waits for the first scan."""
 
-Show = Callable[[Document], View]
+Show = Callable[[Document, str], View]
+"""Of a document, and of where its folder is."""
+
 CompanionChanged = Callable[[Entry, Signature | None, Cause], None]
 """Told with the old signature, when the entry has the new one."""
 
@@ -43,7 +45,7 @@ CompanionChanged = Callable[[Entry, Signature | None, Cause], None]
 class Writing(msgspec.Struct):
     """What our change of a resource comes to, when that is known without looking.
 
-    `companion` is its signature after `size` bytes were added at its end.
+    `companion` is its signature now that it is longer by `size` bytes.
     """
 
     companion: Signature | None = None
@@ -75,10 +77,15 @@ class Index:
         self._guard = threading.RLock()
         self._scanning = threading.Lock()
         self._is_complete = False
+        self._is_kept = False
 
     def __repr__(self) -> str:
         state = "complete" if self._is_complete else "not complete"
         return f"<Index of {self.place.kind.folder}: {len(self._entries)}, {state}>"
+
+    def keep(self) -> None:
+        """From now on somebody looks again at what changes: lists need not look at everything."""
+        self._is_kept = True
 
     # What lists need. All wait for the first scan, or do it when nobody has begun it.
 
@@ -87,52 +94,56 @@ class Index:
 
         Raises NotReady when the first scan takes too long, and DataFolderMissing.
         """
-        self.complete()
+        self._catch_up()
         with self._guard:
             return self._entries.oldest_first()
 
     def newest_first_body(self) -> bytes:
         """The JSON array of them all. Raises as `oldest_first`."""
-        self.complete()
+        self._catch_up()
         with self._guard:
             return self._entries.newest_first_body()
 
     def kept_order(self) -> Sequence[Entry]:
         """What `oldest_first` gives, when it is known without work; else nothing."""
-        return self._entries.kept_order if self._is_here() else ()
+        return self._entries.kept_order if self._is_current() else ()
 
     def kept_body(self) -> bytes:
         """What `newest_first_body` gives, when it is known without work; else nothing."""
-        return self._entries.kept_body if self._is_here() else b""
+        return self._entries.kept_body if self._is_current() else b""
 
     def find(self, id: str) -> Path | None:
         """The folder of a resource that a person filed, or whose document alone says this id.
 
         Only one that is there now. Raises as `oldest_first`.
         """
-        self.complete()
+        self._catch_up()
         self._look_for_new()
         with self._guard:
             entry = self._entries.by_id(id) or self._entries.named_inside(id)
         folder = self.place.path / entry.where if entry else None
         return folder if folder and self.place.holds(folder) else None
 
-    def complete(self) -> None:
-        """See to it that everything was looked at once. Raises as `oldest_first`."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was looked at once."""
+        return self._is_complete
+
+    def _is_current(self) -> bool:
+        return self._is_kept and self._is_complete and self._is_here()
+
+    def _catch_up(self) -> None:
+        """Look at everything that nobody has looked at. Raises as `oldest_first`."""
         self._check_root()
-        if self._is_complete:
+        if self._is_kept and self._is_complete:
             return
         if not self._scanning.acquire(timeout=PATIENCE):
             raise NotReady("The data folder is being read for the first time.", retry_after=5)
         try:
-            if not self._is_complete:
+            if not (self._is_kept and self._is_complete):
                 self._scan()
         finally:
             self._scanning.release()
-
-    @property
-    def is_complete(self) -> bool:
-        return self._is_complete
 
     # Single ones
 
@@ -159,15 +170,7 @@ class Index:
 
         While a change of ours is under way what is read is not noted: that is done at its end.
         """
-        where = self.place.where(folder)
-        with self._guard:
-            if not self.place.holds(folder):
-                self._forget(where, cause)
-                return None
-            reading = read(self.place, self._files, folder, id=self._entries.id_of(where))
-            if cause == "api" or not self._ours[where]:
-                self._note(where, reading, cause)
-            return reading
+        return self._look(self.place.where(folder), folder, cause)
 
     def look_below(self, path: Path) -> None:
         """Look at the resource that a changed path belongs to, or at all that it holds."""
@@ -206,6 +209,16 @@ class Index:
                 if not self._take(where, writing):
                     self.look(folder, "api")
 
+    def _look(self, where: str, folder: Path, cause: Cause = "file") -> Reading | None:
+        with self._guard:
+            if not self.place.holds(folder):
+                self._forget(where, cause)
+                return None
+            reading = read(self.place, self._files, folder, id=self._entries.id_of(where))
+            if cause == "api" or not self._ours[where]:
+                self._note(where, reading, cause)
+            return reading
+
     def _take(self, where: str, writing: Writing) -> bool:
         """Whether what came of a change is known without looking."""
         entry = self._entries.at(where)
@@ -214,7 +227,7 @@ class Index:
         old, entry.companion = entry.companion, writing.companion
         if (old.size if old else 0) + writing.size != writing.companion.size:
             # Race: somebody else wrote between our look and our write. Rather told twice than not.
-            self._companion_changed(entry, old, "file")
+            self._tell_of_companion(entry, old, "file")
         return True
 
     def _scan(self) -> None:
@@ -233,7 +246,7 @@ class Index:
         if not found.is_resource:
             self._looked_through[found.where] = signature_at(folder)
         elif not self._is_as_known(found.where):
-            self.look(folder)
+            self._look(found.where, folder)
 
     def _look_for_new(self) -> None:
         """What was put there since the last scan: it changed a folder that is looked through."""
@@ -265,7 +278,7 @@ class Index:
             return
         old, entry.companion = entry.companion, self.place.kind.companion(self.place.path / where)
         if entry.companion != old:
-            self._companion_changed(entry, old, "file")
+            self._tell_of_companion(entry, old, "file")
 
     def _check_root(self) -> None:
         if not self._is_here():
@@ -295,11 +308,11 @@ class Index:
         if change:
             self._tell(entry, change, cause, document)
         if old is not None and entry.companion != was:
-            self._companion_changed(entry, was, cause)
+            self._tell_of_companion(entry, was, cause)
         self._look_again(readdressed, cause)
 
     def _show_again(self, entry: Entry, document: Document, *, is_settled: bool) -> None:
-        view = self._show(document)
+        view = self._show(document, entry.where)
         if (view.body, view.updated) != (entry.body, entry.updated):
             self._entries.changed()
         entry.body, entry.updated, entry.etag = view.body, view.updated, document.etag
@@ -335,6 +348,10 @@ class Index:
             resource=document,
         )
         self._publish_if_complete(event, cause)
+
+    def _tell_of_companion(self, entry: Entry, old: Signature | None, cause: Cause) -> None:
+        if self._is_complete:
+            self._companion_changed(entry, old, cause)
 
     def _publish_if_complete(self, event: Event, cause: Cause) -> None:
         """What the first scan finds is not news; what we change is."""

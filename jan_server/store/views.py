@@ -37,9 +37,9 @@ class Views:
     def __repr__(self) -> str:
         return f"<Views of {sorted(self._bodies)}>"
 
-    def view(self, place: Place, document: Document) -> View:
+    def view(self, place: Place, document: Document, where: str) -> View:
         times, is_fixed = self._times(place, document)
-        filed = place.where(document.folder).rpartition("/")[0]
+        filed = where.rpartition("/")[0]
         body = self._bodies.get(place.kind.name, plain_body)
         return View(body=body(document, times, filed), updated=times.updated, is_fixed=is_fixed)
 

@@ -1,0 +1,292 @@
+"""What lists need, and what has changed: threads filed into folders, ids inside, events."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jan_server.errors import DataFolderMissing, NotFound, NotReady
+from jan_server.events import Event
+from jan_server.store import Store, index
+from jan_server.store.paths import addresses
+from tests.store.conftest import write
+
+
+class Told:
+    """What was published, as short text."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def publish(self, event: Event) -> None:
+        self.events.append(event)
+
+    def take(self) -> list[str]:
+        told = [f"{e.kind} {e.id} {e.change} by {e.cause}" for e in self.events]
+        self.events.clear()
+        return told
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def kept(root: Path, told: Told) -> Store:
+    """A store whose folder was looked through once, and that is told what to look at again."""
+    store = Store(root, fsync=False, publish=told.publish)
+    store.keep()
+    store.look_everywhere()
+    assert told.take() == []
+    return store
+
+
+def ids(store: Store) -> list[str]:
+    return [entry.id for entry in store.threads.index.oldest_first()]
+
+
+def bodies(store: Store) -> list[Any]:
+    return list(json.loads(store.threads.index.newest_first_body()))
+
+
+def test_lists_are_sorted_by_the_last_update(kept: Store, root: Path) -> None:
+    for name, updated in (("a", 3_000_000_000), ("b", 1_000_000_000), ("c", 2_000_000_000)):
+        write(root / f"threads/{name}/thread.json", f'{{"updated": {updated}}}')
+    kept.look_everywhere()
+    assert [id for id in ids(kept) if id in "abc"] == ["b", "c", "a"]
+    assert [value["id"] for value in bodies(kept) if value["id"] in "abc"] == ["a", "c", "b"]
+
+
+def test_a_list_shows_our_own_changes_at_once(kept: Store, told: Told) -> None:
+    assert len(bodies(kept)) == 2
+    kept.threads.change("one", {"title": "New"})
+    assert "New" in {value["title"] for value in bodies(kept)}
+    made = kept.create_thread(assistants=[{"assistant_id": "jan"}]).id
+    assert made in ids(kept)
+    kept.threads.delete(made)
+    assert made not in ids(kept)
+    assert told.take() == [
+        "thread one updated by api",
+        f"thread {made} created by api",
+        f"thread {made} deleted by api",
+    ]
+
+
+def test_our_own_changes_are_told_once(kept: Store, root: Path, told: Told) -> None:
+    kept.threads.change("one", {"title": "New"})
+    told.take()
+    kept.look([root / "threads/one/thread.json"])
+    kept.look_everywhere()
+    assert told.take() == []
+
+
+EDITS: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
+    "a title": (
+        lambda root: write(root / "threads/one/thread.json", '{"title": "x"}'),
+        ["thread one updated by file"],
+    ),
+    "broken": (
+        lambda root: write(root / "threads/one/thread.json", "{"),
+        ["thread one broken by file"],
+    ),
+    "a new thread": (
+        lambda root: write(root / "threads/new/thread.json", "{}"),
+        ["thread new created by file"],
+    ),
+    "a filed thread": (
+        lambda root: write(root / "threads/Work/new/thread.json", "{}"),
+        ["thread new created by file"],
+    ),
+    "a thread is moved away": (
+        lambda root: (root / "threads/two").rename(root / "two"),
+        ["thread two deleted by file"],
+    ),
+    "a thread is renamed": (
+        lambda root: (root / "threads/two").rename(root / "threads/three"),
+        ["thread three created by file", "thread two deleted by file"],
+    ),
+    "an assistant": (
+        lambda root: write(root / "assistants/new/assistant.json", "{}"),
+        ["assistant new created by file"],
+    ),
+    "weights": (
+        lambda root: write(root / "models/a/b/x.gguf", "x"),
+        ["model a/b created by file"],
+    ),
+    "all threads are gone": (
+        lambda root: shutil.rmtree(root / "threads"),
+        ["thread one deleted by file", "thread two deleted by file"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("by", ["path", "scan"])
+def test_an_edit_by_hand_is_told_once(
+    name: str, by: str, kept: Store, root: Path, told: Told
+) -> None:
+    edit, expected = EDITS[name]
+    before = set(root.rglob("*"))
+    edit(root)
+    changed = before ^ set(root.rglob("*")) | {root / "threads/one/thread.json"}
+    for _ in range(2):
+        if by == "path":
+            kept.look(sorted(changed))
+        else:
+            kept.look_everywhere()
+    assert sorted(told.take()) == expected
+
+
+def test_weights_beside_a_manifest_are_told(kept: Store, root: Path, told: Told) -> None:
+    write(root / "models/m/model.json", "{}")
+    kept.look_everywhere()
+    write(root / "models/m/weights.gguf", "x")
+    kept.look([root / "models/m/weights.gguf"])
+    assert told.take() == ["model m created by file", "model m updated by file"]
+
+
+def test_a_broken_file_is_served_as_it_was_and_listed(kept: Store, root: Path) -> None:
+    before = kept.threads.shown("one").body
+    write(root / "threads/one/thread.json", '{"title": ')
+    entry = kept.threads.shown("one")
+    assert (entry.body, entry.problem) == (
+        before,
+        "threads/one/thread.json:1:11 ends too early",
+    )
+    assert "one" in ids(kept)
+    assert kept.threads.get("one").stale == entry.problem
+    assert kept.threads.get("one").value["title"] == "One"
+
+
+def test_a_read_that_meets_a_change_tells_it(kept: Store, root: Path, told: Told) -> None:
+    write(root / "threads/one/thread.json", '{"title": "by hand"}')
+    assert kept.threads.get("one").value["title"] == "by hand"
+    assert told.take() == ["thread one updated by file"]
+
+
+def test_filed_threads_are_found_and_keep_their_place(root: Path) -> None:
+    write(root / "threads/Work/2024/plan/thread.json", '{"title": "Plan"}')
+    write(root / "threads/Work/one/thread.json", '{"title": "Filed"}')
+    store = Store(root, fsync=False)
+    assert sorted(ids(store)) == ["one", "one@Work", "plan", "two"]
+    assert store.threads.get("one").value["title"] == "One"
+    assert store.threads.get("one@Work").value["title"] == "Filed"
+    store.threads.change("plan", {"title": "Changed"})
+    store.messages("plan").append([{"role": "user", "content": "hi"}])
+    assert (root / "threads/Work/2024/plan/thread.json").read_text() != '{"title": "Plan"}'
+    assert (root / "threads/Work/2024/plan/messages.jsonl").exists()
+    store.threads.delete("one@Work")
+    assert not (root / "threads/Work/one").exists()
+    assert sorted(ids(store)) == ["one", "plan", "two"]
+
+
+def test_a_name_goes_to_the_thread_directly_there(kept: Store, root: Path) -> None:
+    write(root / "threads/Work/x/thread.json", '{"title": "filed"}')
+    kept.look_everywhere()
+    assert kept.threads.get("x").value["title"] == "filed"
+    write(root / "threads/x/thread.json", '{"title": "direct"}')
+    kept.look([root / "threads/x"])
+    assert kept.threads.get("x").value["title"] == "direct"
+    assert kept.threads.get("x@Work").value["title"] == "filed"
+    assert {"x", "x@Work"} <= {value["id"] for value in bodies(kept)}
+    shutil.rmtree(root / "threads/x")
+    kept.look([root / "threads/x"])
+    assert kept.threads.get("x").value["title"] == "filed"
+    assert "x@Work" not in {value["id"] for value in bodies(kept)}
+
+
+@pytest.mark.parametrize(
+    ("filed", "taken", "expected"),
+    [
+        (["W/x"], [], {"x": "W/x"}),
+        (["W/x"], ["x"], {"x@W": "W/x"}),
+        (["B/x", "A/x"], [], {"x": "A/x", "x@B": "B/x"}),
+        (["A/B/x", "A/x"], ["x"], {"x@A:B": "A/B/x", "x@A": "A/x"}),
+    ],
+)
+def test_filed_threads_are_told_apart_by_their_folder(
+    filed: list[str], taken: list[str], expected: dict[str, str]
+) -> None:
+    assert addresses(filed, taken.__contains__) == expected
+
+
+def test_a_filed_thread_is_found_before_anybody_told_of_it(kept: Store, root: Path) -> None:
+    with pytest.raises(NotFound):
+        kept.threads.get("late")
+    write(root / "threads/Later/Still/late/thread.json", '{"title": "late"}')
+    assert kept.threads.get("late").value["title"] == "late"
+
+
+def test_a_thread_in_a_thread_and_a_circle_of_links_are_none(root: Path) -> None:
+    write(root / "threads/one/inner/thread.json", "{}")
+    (root / "threads/Work").mkdir()
+    (root / "threads/Work/circle").symlink_to(root / "threads")
+    assert sorted(ids(Store(root))) == ["one", "two"]
+
+
+def test_an_id_inside_finds_a_renamed_folder_while_only_one_says_it(
+    kept: Store, root: Path
+) -> None:
+    write(root / "threads/renamed/thread.json", '{"id": "old"}')
+    kept.look_everywhere()
+    assert kept.threads.get("old").id == "renamed"
+    shutil.copytree(root / "threads/renamed", root / "threads/copied")
+    kept.look_everywhere()
+    with pytest.raises(NotFound):
+        kept.threads.get("old")
+    shutil.rmtree(root / "threads/renamed")
+    kept.look_everywhere()
+    assert kept.threads.get("old").id == "copied"
+
+
+def test_a_folder_that_was_moved_away_is_not_a_thousand_deletions(
+    kept: Store, root: Path, told: Told
+) -> None:
+    root.rename(root.parent / "away")
+    with pytest.raises(DataFolderMissing, match="Put it back"):
+        kept.look_everywhere()
+    with pytest.raises(DataFolderMissing):
+        kept.threads.index.oldest_first()
+    with pytest.raises(DataFolderMissing):
+        kept.threads.get("one")
+    kept.look([root / "threads/one/thread.json"])
+    (root.parent / "away").rename(root)
+    kept.look_everywhere()
+    assert sorted(ids(kept)) == ["one", "two"]
+    assert told.take() == []
+
+
+def test_a_list_waits_for_the_first_scan_and_not_for_ever(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(root)
+    store.keep()
+    monkeypatch.setattr(index, "PATIENCE", 0.01)
+    with store.threads.index._scanning, pytest.raises(NotReady) as caught:
+        store.threads.index.oldest_first()
+    assert caught.value.retry_after == 5
+    assert sorted(ids(store)) == ["one", "two"]
+
+
+def test_changes_and_looks_at_once_are_told_once(kept: Store, root: Path, told: Told) -> None:
+    """A watcher that is faster than we are: what we change is told as ours all the same."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            kept.look([root / "threads/one/thread.json"])
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    for number in range(50):
+        kept.threads.change("one", {"title": str(number)})
+    done.set()
+    watching.join()
+    assert told.take() == ["thread one updated by api"] * 50
