@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from jan_server.errors import AlreadyExists, JanError, LiesOutside, NotFound, WriteFailed
-from jan_server.store import deletion
+from jan_server.events import Event
+from jan_server.store import Store, deletion
 from jan_server.store.deletion import Deletion
 from jan_server.store.expiry import DAY, SPACE_TO_LEAVE, expire, expires_at
 from jan_server.store.files import Files
@@ -376,6 +377,35 @@ def test_a_message_may_have_any_id(id: str, trash: Trash, root: Path) -> None:
     assert [item.resource_id for item in trash.list()] == [id]
     assert path.parent.parent.parent.parent == trash.path
     assert len(os.fsencode(path.name)) < 256
+
+
+# Restoring, through the store
+
+
+def test_what_comes_back_is_told_as_ours(root: Path) -> None:
+    told: list[Event] = []
+    store = Store(root, fsync=False, publish=told.append).open()
+    write(root / "threads/one/thread.json")
+    store.threads.delete("one")
+    [item] = store.trash.list()
+    told.clear()
+    assert store.restore(item.id) == ("thread", "one", None)
+    assert [(event.kind, event.id, event.change, event.cause) for event in told] == [
+        ("thread", "one", "created", "api")
+    ]
+
+
+def test_a_message_that_is_freed_at_the_same_moment_is_not_found(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(root, fsync=False).open()
+    path = keep(store.trash)
+    [item] = store.trash.list()
+    path.unlink()
+    monkeypatch.setattr(store.trash, "get", lambda id: item)
+    with pytest.raises(NotFound) as caught:
+        store.restore(item.id)
+    assert caught.value.code == "deletion_not_found"
 
 
 # Freeing
