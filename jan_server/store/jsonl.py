@@ -5,6 +5,8 @@ One line is one JSON object. What else a line may be in a file that people and o
 - CRLF and a byte order mark are not part of the record; blank lines are skipped.
 - A last line without a newline counts when it is whole; else it is torn: not written yet.
 - Two objects glued together (`}{`: a newline was lost) are two records, and reported.
+- A record that zeros follow counts, and the zeros are reported: a power cut can leave them in the
+  place of a line that was added to one without a newline.
 - Anything else is reported with its place, and hides nothing but itself.
 """
 
@@ -21,6 +23,7 @@ from jan_server.store.scanner import Problem
 
 _GLUE = re.compile(rb"\}[ \t]*\{")
 GLUED = "expected a newline before this record"
+ZEROS = "zeros stand behind this record"
 _BLANK = b" \t\r\n"
 _places = json.JSONDecoder()
 
@@ -66,6 +69,10 @@ def _line(body: bytes, *, line: int, offset: int, is_last: bool) -> list[Record]
         pieces = _glued(body, line=line, offset=offset, is_last=is_last)
         if pieces:
             return pieces
+    if isinstance(value, Problem) and body.endswith(b"\0"):
+        pieces = _zeroed(body, line=line, offset=offset, is_last=is_last)
+        if pieces:
+            return pieces
     if isinstance(value, Problem):
         return [Record(line=line, offset=offset, raw=body, problem=value, is_torn=is_last)]
     if not isinstance(value, dict):
@@ -98,6 +105,21 @@ def _glued(body: bytes, *, line: int, offset: int, is_last: bool) -> list[Record
         offset += len(piece) + following - end
         position = following
     return found
+
+
+def _zeroed(body: bytes, *, line: int, offset: int, is_last: bool) -> list[Record]:
+    """What stands before the zeros at the end of the line, and those; empty if that is broken."""
+    kept = body.rstrip(b"\0")
+    found = _line(kept, line=line, offset=offset, is_last=False)
+    if any(record.value is None for record in found):
+        return []
+    problem = Problem(line, len(kept.decode()) + 1, ZEROS)
+    zeros = body[len(kept) :]
+    offset += len(kept)
+    return [
+        *found,
+        Record(line=line, offset=offset, raw=zeros, problem=problem, is_torn=is_last),
+    ]
 
 
 def _piece(piece: bytes, *, line: int, offset: int, column: int, is_first: bool) -> Record:

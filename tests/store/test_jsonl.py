@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jan_server.store.jsonl import GLUED, count_lines, records
+from jan_server.store.jsonl import GLUED, ZEROS, count_lines, records
 
 A, B = b'{"id":"a"}', b'{"id":"b"}'
 
@@ -66,6 +66,23 @@ TABLE: dict[str, tuple[bytes, list[Row]]] = {
     "bad UTF-8": (b'{"id":"\xff"}\n' + A, [(1, 0, None, "1:8 is not UTF-8"), (2, 11, "a", None)]),
     "zeros": (b"\0\0\0\n" + A, [(1, 0, None, "1:1 holds nothing but zeros"), (2, 4, "a", None)]),
     "zeros before": (b"\0\0" + A + b"\n", [(1, 0, None, "1:1 expected a value")]),
+    "zeros behind": (
+        A + b"\0\0\n" + B,
+        [(1, 0, "a", None), (1, 10, None, f"1:11 {ZEROS}"), (2, 13, "b", None)],
+    ),
+    "zeros behind the last": (
+        A + b"\0",
+        [(1, 0, "a", None), (1, 10, None, f"1:11 {ZEROS} (torn)")],
+    ),
+    "zeros behind something broken": (b"x\0\n", [(1, 0, None, "1:1 expected a value")]),
+    "glued, then zeros": (
+        A + B + b"\0",
+        [
+            (1, 0, "a", None),
+            (1, 10, "b", f"1:11 {GLUED}"),
+            (1, 20, None, f"1:21 {ZEROS} (torn)"),
+        ],
+    ),
     "no object": (
         b'[1]\n"a"\nnull\n',
         [
