@@ -18,6 +18,8 @@ from bench.wire import Connection, get, post
 
 THREADS = 10_000
 CHANGES = 25
+EDITED = 1000
+"""The first of those that are edited by hand: none of those that were changed before."""
 ALL = get("/v1/threads")
 PAGE = get("/v1/threads?limit=20")
 
@@ -67,7 +69,7 @@ def _after_hand_edits(server: Server, folder: Path) -> list[float] | Figure:
 
 def _edit(folder: Path, number: int) -> bytes:
     """Another title, as an editor saves it in place; the id that its event holds."""
-    id = thread_id(number)
+    id = thread_id(EDITED + number)
     path = folder / "threads" / id / "thread.json"
     path.write_bytes(path.read_bytes().replace(b'"Thread ', b'"Edited '))
     return f'"{id}"'.encode()
