@@ -128,8 +128,9 @@ class Models:
     def start_download(self, id: str) -> bool:
         """Get a model in the background. False when it is here, or already on its way.
 
-        Raises as `get`, and NotFound when its manifest says of no place to get it from.
+        Raises as `get`, ReadOnly, and NotFound when its manifest says of no place to get it from.
         """
+        self._store.check_writable()
         model = self.get(id)
         if model.answers:
             return False

@@ -26,8 +26,9 @@ from jan_server.settings import Settings
 
 
 def pull(id: str, settings: Settings) -> None:
-    """Raises NotFound for an unknown model, DownloadFailed, DiskFull and ModelCannotRun."""
+    """Raises NotFound for an unknown model, ReadOnly, DownloadFailed, DiskFull, ModelCannotRun."""
     services = Services(settings)
+    services.store.check_writable()
     console = Console(file=sys.stderr)
     model = services.models.get(id)
     if model.answers:
