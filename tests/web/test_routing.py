@@ -180,6 +180,26 @@ def test_head_never_starts_what_a_get_would_start() -> None:
     assert (answer.status, answer.body) == (204, b"")
 
 
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ("GET /threads", 200),
+        ("POST /threads", 403),
+        ("DELETE /threads/t", 403),
+        ("GET /models/download/m", 403),
+        ("HEAD /models/download/m", 204),
+        ("POST /models/m/start", 200),
+    ],
+)
+def test_a_read_only_router_refuses_the_rows_that_write(asked: str, status: int) -> None:
+    kept = route("POST", "/models/{model_id:path}/start", keeps_nothing=True)
+    others = [row for row in ROUTES if row.path != kept.path]
+    answer = ask(Errors(Router([*others, kept], "context", read_only=True)), *asked.split())
+    assert answer.status == status
+    if status == 403:
+        assert error_of(answer) == (403, "read_only", None)
+
+
 def test_options_without_an_origin_tells_the_methods() -> None:
     answer = ask(APP, "OPTIONS", "/v1/threads/t")
     assert (answer.status, answer.headers["allow"]) == (204, "GET, DELETE, HEAD, OPTIONS")
