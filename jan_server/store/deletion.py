@@ -104,7 +104,7 @@ def read(folder: Path) -> Deletion | None:
 
 def _of_resource(kind: paths.Kind, folder: Path, path: Path, deleted_at: float) -> Deletion:
     where = path.relative_to(folder / kind.folder).as_posix()
-    sizes = [found.lstat().st_size for found in _files(path)]
+    sizes = list(map(_size, _files(path)))
     return Deletion(
         id=folder.name,
         kind=kind.name,
@@ -130,7 +130,7 @@ def _of_message(folder: Path, deleted_at: float) -> Deletion | None:
                     path=path,
                     where=f"{thread.name}/{path.name}",
                     deleted_at=deleted_at,
-                    bytes=path.lstat().st_size,
+                    bytes=_size(path),
                     files=1,
                     thread_id=kept.thread_id,
                 )
@@ -189,6 +189,13 @@ def _files(path: Path) -> list[Path]:
         below = Path(entry.path)
         found.extend(_files(below) if entry.is_dir(follow_symlinks=False) else [below])
     return found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # Removed this moment.
+        return 0
 
 
 def _weights(folder: Path) -> tuple[Path, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jan_server.errors import AlreadyExists, NotFound
+from jan_server.errors import NotFound
 from jan_server.events import Kind
 from jan_server.store import deletion
 from jan_server.store.collection import Collection
@@ -37,19 +37,13 @@ def restore(
     item = trash.get(id)
     if item.kind in collections:
         return Restored(item.kind, collections[item.kind].restore(item))
-    return _restore_message(trash, item, collections["thread"], messages)
+    return _restore_message(trash, item, messages)
 
 
-def _restore_message(
-    trash: Trash, item: Deletion, threads: Collection, messages: Callable[[str], Messages]
-) -> Restored:
+def _restore_message(trash: Trash, item: Deletion, messages: Callable[[str], Messages]) -> Restored:
     kept = deletion.read_message(item.path)
     if kept is None:  # Freed this moment.
         raise NotFound("deletion", item.id)
-    thread = messages(kept.thread_id)
-    with threads.hold(kept.thread_id):
-        if any(message.id == kept.id for message in thread.list()):
-            raise AlreadyExists("message", kept.id)
-        thread.insert(kept.line.encode(), after=kept.after)
+    messages(kept.thread_id).insert(kept.line.encode(), after=kept.after)
     trash.free(item.path)
     return Restored("message", kept.id, kept.thread_id)
