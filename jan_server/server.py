@@ -28,6 +28,8 @@ DRAIN_SECONDS = 10
 BACKLOG = 1024
 # A client that thinks for a minute between two requests keeps its connection.
 KEEP_ALIVE_SECONDS = 75
+# Hypercorn ends a connection after so many requests; a local server has no reason to.
+REQUESTS_PER_CONNECTION = 2**31
 INTERRUPTED = 130
 
 
@@ -104,6 +106,7 @@ def _config(sock: socket.socket) -> Config:
     config.bind = [f"fd://{os.dup(sock.fileno())}"]
     config.backlog = BACKLOG
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
     config.include_server_header = False
     config.accesslog = None
     # Its line about the address would be a second one.

@@ -218,7 +218,7 @@ class Store:
 
     def restore(self, deletion_id: str) -> Restored:
         """Put back what was deleted. Raises as restoring.restore."""
-        collections = {collection.place.kind.name: collection for collection in self._collections}
+        collections: dict[str, Collection] = {c.place.kind.name: c for c in self._collections}
         return restore(self.trash, deletion_id, collections=collections, messages=self.messages)
 
     def expire(self, *, days: float) -> None:

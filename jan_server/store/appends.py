@@ -16,14 +16,13 @@ from typing import Any
 from jan_server import ids
 from jan_server.errors import InvalidRequest, JanError
 from jan_server.events import Event
-from jan_server.store import formats, torn
+from jan_server.store import formats, merging, torn
 from jan_server.store.document import written_line
 from jan_server.store.ends import End
 from jan_server.store.files import Signature, now, signature_at, signature_of
-from jan_server.store.history import History, Message
+from jan_server.store.history import Message
 from jan_server.store.jsonl import Record
 from jan_server.store.lines import Lines, Shared
-from jan_server.store.rewriting import rewrite
 from jan_server.store.tail import tails
 
 logger = logging.getLogger(__name__)
@@ -113,13 +112,14 @@ class Appends:
         if not torn.is_ours(line, thread=folder.name) or not raw.endswith(line):
             return False
 
-        def edit(history: History) -> bytes | None:
-            return history.raw.removesuffix(line) if history.raw.endswith(line) else None
+        def cut(raw: bytes) -> bytes | None:
+            return raw.removesuffix(line) if raw.endswith(line) else None
 
         # On the disk there before it is cut off here.
         kept = torn.keep(self._shared.files, self._shared.torn, line, thread=folder.name)
         with self._shared.threads.index.writing(folder):
-            rewrite(self._shared.files, path, History(raw, ()), edit)
+            ours = raw.removesuffix(line)
+            merging.replace(self._shared.files, path, ours, base=raw, merge=cut)
         logger.warning("%s: a torn last line was moved to %s", self._lines.shown(folder), kept)
         return True
 

@@ -19,9 +19,9 @@ import msgspec
 
 from jan_server import ids
 from jan_server.errors import AlreadyExists, FileBroken, FileUnreadable, LiesOutside, NotFound
-from jan_server.store import changes as merging
+from jan_server.store import merging
 from jan_server.store.deletion import Deletion
-from jan_server.store.document import Document
+from jan_server.store.document import Document, edited
 from jan_server.store.entries import Entry
 from jan_server.store.files import Files
 from jan_server.store.index import Index
@@ -231,8 +231,12 @@ class Collection:
 
     def _write(self, document: Document, changes: Mapping[str, Any]) -> Document:
         moved = self._moved({**document.value, **changes})
+        ours = edited(document.raw, {**changes, **moved})
+        if ours == document.raw:
+            return document
+        merge = merging.of_keys(document.raw, changes, moved=moved)
         with self.index.writing(document.folder):
-            merging.write(self._files, document, changes, moved=moved)
+            merging.replace(self._files, document.path, ours, base=document.raw, merge=merge)
         return self.get(document.id)
 
     def _take(self, document: Document, paths: Sequence[Path], *, is_folder: bool = True) -> Path:

@@ -17,15 +17,17 @@ import msgspec
 
 from jan_server.errors import AlreadyExists, InvalidRequest, JanError, NotFound, WriteUncertain
 from jan_server.events import Change, Event
-from jan_server.store import deletion, formats, jsonl, scanner
+from jan_server.store import deletion, formats, jsonl, merging, scanner
 from jan_server.store.document import edited, written_line
 from jan_server.store.files import signature_at
 from jan_server.store.history import History, Message, viewed
 from jan_server.store.lines import Lines, Shared
-from jan_server.store.rewriting import Edit, rewrite
 
 Condition = Callable[[Message], None]
 """Given the message as its line is now; raises when it is not to be changed."""
+
+Edit = Callable[[History], bytes | None]
+"""The bytes that a file becomes; None when these are not bytes that it can be done to."""
 
 _PROTECTED = formats.PROTECTED | {"thread_id", "updated"}
 _BLANK = b" \t\r\n"
@@ -135,10 +137,18 @@ class Edits:
         return None
 
     def _rewrite(self, folder: Path, history: History, edit: Edit) -> None:
+        ours = edit(history)
+        if ours is None or ours == history.raw:
+            return
+
+        def merge(theirs: bytes) -> bytes | None:
+            return edit(History(theirs, tuple(jsonl.records(theirs))))
+
         path = self._lines.path(folder)
         with self._shared.threads.index.writing(folder) as writing:
-            writing.size = rewrite(self._shared.files, path, history, edit)
+            merging.replace(self._shared.files, path, ours, base=history.raw, merge=merge)
             writing.companion = signature_at(path)
+            writing.size = len(ours) - len(history.raw)
 
     @contextlib.contextmanager
     def _kept_in_trash(self, folder: Path, place: Place) -> Iterator[None]:

@@ -216,7 +216,7 @@ class Place:
         return self._listing.names
 
     def _is_looked_through(self, folder: Path, *, depth: int) -> bool:
-        if depth >= self.kind.depth or not folder.is_dir():
+        if depth >= self.kind.depth or not os.path.isdir(folder):  # noqa: PTH112  # Never raises.
             return False
         return self.kind.layout != "filed" or depth == 0 or not folder.is_symlink()
 

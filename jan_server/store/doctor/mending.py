@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
-from jan_server.errors import JanError, LiesOutside
-from jan_server.store import Store, formats, jsonl, scanner
-from jan_server.store.conflicts import keep_conflict
+from jan_server.errors import JanError, LiesOutside, WriteFailed
+from jan_server.store import Store, formats, jsonl, merging, scanner, torn
 from jan_server.store.doctor import lines
 from jan_server.store.doctor.found import How, Mend
 from jan_server.store.doctor.names import are_equal, is_stale, original_of
 from jan_server.store.document import edited, written
+from jan_server.store.files import now
 from jan_server.store.locks import Locks
 from jan_server.store.paths import MESSAGES, THREADS
 
@@ -37,19 +36,21 @@ def mend(store: Store, locks: Locks, what: Mend) -> str:
 
 
 def _mend_lines(store: Store, what: Mend) -> None:
-    raw, _ = store.files.read(what.path)
+    raw, signature = store.files.read(what.path)
     new = lines.mended(raw)
     if new.raw == raw:
         return
+    if new.torn and now() - signature.mtime_ns / 1e9 < torn.SECONDS:
+        raise WriteFailed("It was written to a moment ago, and may not be finished. Try again.")
     _keep_copy(store, what, raw)
     if new.torn:
-        _set_aside(store, what, new.torn)
-    theirs = store.files.replace(what.path, new.raw, expected=raw)
-    if theirs is not None and theirs.startswith(raw):
-        # Race: another program has added lines meanwhile. They come after what we mended.
-        store.files.append(what.path, theirs[len(raw) :])
-    elif theirs is not None:
-        keep_conflict(store.files, what.path, theirs)
+        torn.keep(store.files, store.work_path("torn"), new.torn, thread=what.path.parent.name)
+
+    def merge(theirs: bytes) -> bytes | None:
+        again = lines.mended(theirs)
+        return None if again.torn else again.raw  # Torn: it may not be finished.
+
+    merging.replace(store.files, what.path, new.raw, base=raw, merge=merge)
 
 
 def _write_thread(store: Store, what: Mend) -> None:
@@ -77,10 +78,9 @@ def _write_id(store: Store, what: Mend) -> None:
     if not isinstance(scanner.decode(raw), dict):
         return
     _keep_copy(store, what, raw)
-    new = edited(raw, {"id": what.path.parent.name})
-    theirs = store.files.replace(what.path, new, expected=raw)
-    if theirs is not None:
-        keep_conflict(store.files, what.path, theirs)
+    said = {"id": what.path.parent.name}
+    ours = edited(raw, said)
+    merging.replace(store.files, what.path, ours, base=raw, merge=merging.of_keys(raw, said))
 
 
 def _take_leftover(store: Store, what: Mend) -> None:
@@ -117,10 +117,3 @@ def _take(store: Store, what: Mend) -> None:
 
 def _keep_copy(store: Store, what: Mend, raw: bytes) -> None:
     store.trash.keep(raw, below=f"doctor/{what.lock}", name=what.path.name)
-
-
-def _set_aside(store: Store, what: Mend, torn: bytes) -> None:
-    folder = store.work_folder("torn")
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    path = folder / f"{moment}-{what.path.parent.name[:60]}-{what.path.name}"
-    store.files.create(path, torn)
