@@ -1,8 +1,9 @@
 """Server-sent events: the framing, and a stream of events as one answer.
 
 Each event is one write. The headers wait for the first event, so that what fails before it is a
-status; what fails later is a last event with the error, and no `[DONE]`. Whatever ends the stream,
-the iterator is closed before the answer is over, and it is not waited for: the client leaves, takes
+status; but an opening comment, for a stream that may be silent for long, takes them along at once.
+What fails later is a last event with the error, and no `[DONE]`. Whatever ends the stream, the
+iterator is closed before the answer is over, and it is not waited for: the client leaves, takes
 nothing for too long, or the server shuts down.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.responses import Response
@@ -27,8 +28,21 @@ DONE = b"data: [DONE]\n\n"
 SEND_SECONDS = 30.0
 
 
+class Named(NamedTuple):
+    """An event that has more than data: an id to go on after, a type to be told apart by.
+
+    Both are one line. Browsers give them to a handler of that type only.
+    """
+
+    id: str
+    type: str
+    data: Any
+
+
 def format_event(value: Any) -> bytes:
     """One event, its data as JSON, which never holds a line break."""
+    if isinstance(value, Named):
+        return f"id: {value.id}\nevent: {value.type}\n".encode() + format_event(value.data)
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
@@ -45,8 +59,9 @@ def format_comment(text: str = "") -> bytes:
 class EventStream(Response):
     """An answer of what `events` gives, each encoded as JSON, then `[DONE]` where `done`.
 
-    `heartbeat`: a comment after so many silent seconds. `send_seconds`: a reader that takes nothing
-    for so long loses its stream. The router's `closing` ends the stream with ShuttingDown.
+    `opening`: a comment that is sent with the headers, before there is an event. `heartbeat`: a
+    comment after so many silent seconds. `send_seconds`: a reader that takes nothing for so long
+    loses its stream. The router's `closing` ends the stream with ShuttingDown.
     """
 
     media_type = "text/event-stream"
@@ -57,6 +72,7 @@ class EventStream(Response):
         *,
         done: bool = True,
         headers: Mapping[str, str] | None = None,
+        opening: str = "",
         heartbeat: float | None = None,
         send_seconds: float = SEND_SECONDS,
     ) -> None:
@@ -67,6 +83,7 @@ class EventStream(Response):
         )
         self._events = events
         self._done = done
+        self._opening = opening
         self._heartbeat = heartbeat
         self._send_seconds = send_seconds
 
@@ -101,6 +118,8 @@ class EventStream(Response):
 
     async def _send_all(self, writer: _Writer, request_id: str) -> None:
         try:
+            if self._opening:
+                await writer.write(format_comment(self._opening))
             async for value in self._events:
                 await writer.write(format_event(value))
         except _ReaderStalled:
