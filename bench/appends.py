@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 
@@ -18,7 +16,7 @@ from msgspec import Struct
 from bench.figure import Figure
 from bench.folder import made, thread_id
 from bench.lists import answer
-from bench.served import Server, serving, serving_bare
+from bench.served import PATIENCE, serving, serving_bare
 from bench.subject import Subject
 from bench.turns import Comparison, take_turns
 from bench.wire import Client, post
@@ -26,6 +24,10 @@ from bench.wire import Client, post
 CONNECTIONS = 16
 BODY = msgspec.json.encode({"role": "user", "content": "How are you? " * 15})
 FLUSHES = 200
+TRACED_SECONDS = 2
+# It stops the server at these calls only, and leaves it the child that the benchmark started.
+TRACE = ("-D", "-f", "--seccomp-bpf", "-c", "-U", "calls,name", "-e", "trace=fsync,fdatasync")
+CALLS = re.compile(r"(\d+) f(?:data)?sync$", re.MULTILINE)
 
 
 class Loads(Struct, frozen=True):
@@ -43,7 +45,8 @@ def measure(_: Subject) -> list[Figure]:
                 one=take_turns(server, bare, [[_append(CONNECTIONS)]]),
                 busy=take_turns(server, bare, [[_append(0)]] * CONNECTIONS),
             )
-        return [*_spread(loads, disk), _busy(loads, server)]
+    with made(1) as folder:
+        return [*_spread(loads, disk), _busy(loads, _flushes(folder))]
 
 
 def _spread(loads: Loads, disk: float) -> list[Figure]:
@@ -67,13 +70,13 @@ def _spread(loads: Loads, disk: float) -> list[Figure]:
     ]
 
 
-def _busy(loads: Loads, server: Server) -> Figure:
+def _busy(loads: Loads, flushes: str) -> Figure:
     """What sharing a flush brings: without it one file's appends are done one after another."""
     rate, alone = (median(round.rate for round in side.ours) for side in (loads.busy, loads.one))
     return loads.busy.rate(
         f"append, {CONNECTIONS} connections to one thread",
-        bound=alone,
-        detail=f"{rate / alone:.1f} × one connection's rate{_flushes(server)}",
+        bound=round(alone),
+        detail=f"{rate / alone:.1f} × one connection's rate{flushes}",
     )
 
 
@@ -96,32 +99,26 @@ def _flush_milliseconds(folder: Path) -> float:
     return 1000 * median(times)
 
 
-def _flushes(server: Server) -> str:
+def _flushes(folder: Path) -> str:
     """How many flushes an append takes on the busy file, where strace can count them."""
     strace = shutil.which("strace")
     if strace is None:
         return ""
+    summary = folder / "calls"
     with (
+        serving(folder, under=[strace, *TRACE, "-o", str(summary)]) as server,
         closing(Client(server.port, [[_append(0)]] * CONNECTIONS)) as client,
-        _counting(strace, server.pid) as counts,
     ):
-        appends = len(client.run(1).times)
-    return f"; {sum(counts) / appends:.2f} flushes an append" if counts else ""
+        appends = len(client.run(TRACED_SECONDS).times)
+    return f"; {_count(summary) / appends:.2f} flushes an append"
 
 
-@contextmanager
-def _counting(strace: str, pid: int) -> Iterator[list[int]]:
-    """A list that at the end holds how many flushes there were; empty where it is not allowed."""
-    command = [strace, "-f", "-c", "-U", "calls", "-e", "trace=fsync,fdatasync", "-p", str(pid)]
-    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    counts: list[int] = []
-    assert tracer.stderr is not None
-    attached = "attached" in tracer.stderr.readline()
-    try:
-        yield counts
-    finally:
-        tracer.send_signal(signal.SIGINT)
-        summary, _ = tracer.communicate()[1] or "", None
-        numbers = [line.strip() for line in summary.splitlines() if line.strip().isdigit()]
-        if attached:
-            counts.extend(int(number) for number in numbers[:-1])
+def _count(summary: Path) -> int:
+    """The sum of what strace counted, which it writes soon after the server has ended."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        found = CALLS.findall(summary.read_text(encoding="ascii"))
+        if found:
+            return sum(map(int, found))
+        time.sleep(0.01)
+    raise TimeoutError("strace does not say what it counted")

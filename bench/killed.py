@@ -5,9 +5,10 @@ from __future__ import annotations
 from bench.figure import Figure
 from bench.subject import Subject
 from jan_server.torture import command
+from jan_server.torture.record import Kind
 
 ROUNDS = 1000
-CLAIMS = {
+CLAIMS: dict[Kind, str] = {
     "lost": "acknowledged changes that were lost",
     "unreadable": "files or lines that cannot be read",
     "half-made": "half-made things that are shown",

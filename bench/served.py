@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -17,13 +17,14 @@ PATIENCE = 30.0
 
 
 class Server:
-    """`python -m MODULE ... --port PORT`, begun."""
+    """`python -m MODULE ... --port PORT`, begun; `under` is a command that runs it."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *command: str, under: Sequence[str] = ()) -> None:
         self.port = _free_port()
         self.begun = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *command, "--port", str(self.port)], stdout=subprocess.DEVNULL
+            [*under, sys.executable, "-m", *command, "--port", str(self.port)],
+            stdout=subprocess.DEVNULL,
         )
 
     @property
@@ -55,15 +56,15 @@ class Server:
         self._process.wait(PATIENCE)
 
 
-def jan(data_folder: Path, *options: str) -> Server:
+def jan(data_folder: Path, *options: str, under: Sequence[str] = ()) -> Server:
     """The server that is measured."""
-    return Server("jan_server", "serve", "--data-folder", str(data_folder), *options)
+    return Server("jan_server", "serve", "--data-folder", str(data_folder), *options, under=under)
 
 
 @contextmanager
-def serving(data_folder: Path, *options: str) -> Iterator[Server]:
+def serving(data_folder: Path, *options: str, under: Sequence[str] = ()) -> Iterator[Server]:
     """Ours, listening; ended at the end."""
-    with _listening(jan(data_folder, *options)) as server:
+    with _listening(jan(data_folder, *options, under=under)) as server:
         yield server
 
 

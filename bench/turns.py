@@ -12,8 +12,8 @@ from bench.figure import Figure, Ratio
 from bench.served import Server
 from bench.wire import Client, Round
 
-ROUNDS = 8
-SECONDS = 0.4
+ROUNDS = 16
+SECONDS = 0.2
 
 
 class Comparison(Struct, frozen=True):
