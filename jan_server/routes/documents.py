@@ -22,6 +22,7 @@ TAGS = {
     "Threads": "Conversations: folders with a `thread.json`.",
     "Messages": "What was said in a thread: lines of its `messages.jsonl`.",
     "Assistants": "Who answers: instructions, parameters, a model.",
+    "Events": "What happens in the data folder, as it happens.",
     "Trash": "What was deleted, until it is over or put back.",
     "Server": "The server itself.",
 }
