@@ -135,7 +135,13 @@ class Models:
         if model.answers:
             return False
         self.address(model)
+        self.make_room(model)
         return self._downloads.start(id, model.value, folder=self.folder_of(id))
+
+    def make_room(self, model: KnownModel) -> None:
+        """Weights that wait in the trash give way to those that are to be got."""
+        sources = model.manifest.downloads()
+        self._store.make_room(sum((s.size or 0) + (s.download_size or 0) for s in sources))
 
     def address(self, model: KnownModel) -> str:
         """Where a model can be got from. Raises NotFound with what to do when nobody says."""

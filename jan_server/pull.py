@@ -36,6 +36,7 @@ def pull(id: str, settings: Settings) -> None:
         _say(console, f"{id} is here already{where}")
     else:
         _say(console, f"Getting {id} from {services.models.address(model)}")
+        services.models.make_room(model)
         with _bar(console) as show:
             download(
                 model.value,

@@ -51,7 +51,7 @@ from jan_server.store.collection import Collection
 from jan_server.store.document import Document, written, written_line
 from jan_server.store.ends import Ends
 from jan_server.store.entries import Entry
-from jan_server.store.expiry import expire
+from jan_server.store.expiry import expire, make_room
 from jan_server.store.files import Files, Signature
 from jan_server.store.histories import Histories
 from jan_server.store.history import Message
@@ -225,6 +225,11 @@ class Store:
         """Remove from the trash what is over, after so many days; 0 is never. Raises ReadOnly."""
         self.check_writable()
         expire(self.trash, days=days, now=time.time())
+
+    def make_room(self, needed: int) -> None:
+        """Remove weights from the trash until so many bytes can be written. Raises ReadOnly."""
+        self.check_writable()
+        make_room(self.trash, needed)
 
     def check_writable(self) -> None:
         """For those who write in the data folder by other ways than ours. Raises ReadOnly."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 
 from jan_server.errors import JanError
 from jan_server.store.deletion import Deletion
@@ -21,6 +22,8 @@ WEIGHTS_DAYS = 1.0
 SPACE_TO_LEAVE = 2 * 2**30
 """Bytes. With less than this free on the trash's disk, weights in it do not wait for their day."""
 
+FreeSpace = Callable[[], int]
+
 
 def expires_at(item: Deletion, *, days: float) -> float | None:
     """When the first part of a deletion is removed, in seconds; None for never (`days` is 0)."""
@@ -30,28 +33,33 @@ def expires_at(item: Deletion, *, days: float) -> float | None:
     return min(ends, default=None)
 
 
-def expire(
-    trash: Trash, *, days: float, now: float, free_space: Callable[[], int] | None = None
-) -> None:
+def expire(trash: Trash, *, days: float, now: float, free_space: FreeSpace | None = None) -> None:
     """Remove what is over. What cannot be removed is logged, and hinders nothing else."""
     trash.sweep(now)
+    for item in reversed(trash.list()):
+        if days and now >= item.deleted_at + days * DAY:
+            _remove(item, partial(trash.free, item.path))
+        elif now >= item.deleted_at + WEIGHTS_DAYS * DAY:
+            _remove_weights(trash, item)
+    make_room(trash, 0, free_space=free_space)
+
+
+def make_room(trash: Trash, needed: int, *, free_space: FreeSpace | None = None) -> None:
+    """Remove weights, the oldest first, until so many bytes and some to leave are free."""
     space = free_space or (lambda: shutil.disk_usage(trash.path).free)
     for item in reversed(trash.list()):
-        try:
-            _expire_one(trash, item, days=days, now=now, free_space=space)
-        except (JanError, OSError) as error:
-            logger.warning("The trash keeps %s: %s", item.id, error)
+        if item.weights and space() < needed + SPACE_TO_LEAVE:
+            _remove_weights(trash, item)
 
 
-def _expire_one(
-    trash: Trash, item: Deletion, *, days: float, now: float, free_space: Callable[[], int]
-) -> None:
-    if days and now >= item.deleted_at + days * DAY:
-        trash.free(item.path)
-    elif item.weights and _weights_are_over(item, now, free_space):
-        names = {path.name for path in item.weights}
-        trash.free_files(item.path, names.__contains__)
+def _remove_weights(trash: Trash, item: Deletion) -> None:
+    names = {path.name for path in item.weights}
+    if names:
+        _remove(item, partial(trash.free_files, item.path, names.__contains__))
 
 
-def _weights_are_over(item: Deletion, now: float, free_space: Callable[[], int]) -> bool:
-    return now >= item.deleted_at + WEIGHTS_DAYS * DAY or free_space() < SPACE_TO_LEAVE
+def _remove(item: Deletion, remove: Callable[[], None]) -> None:
+    try:
+        remove()
+    except (JanError, OSError) as error:
+        logger.warning("The trash keeps %s: %s", item.id, error)

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import time
+from collections import namedtuple
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -514,6 +515,19 @@ def test_the_oldest_weights_go_first_when_space_is_short_and_only_as_many_as_nee
         "models/c/w.gguf",
         "threads/one/thread.json",
     ]
+
+
+def test_weights_give_way_to_those_that_are_to_be_got(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(root, fsync=False).open()
+    old(store.trash, "models/m", "model.json", "w.gguf", age_days=0)
+    free = namedtuple("free", "free")(SPACE_TO_LEAVE + 1000)
+    monkeypatch.setattr("jan_server.store.expiry.shutil.disk_usage", lambda path: free)
+    store.make_room(1000)
+    assert names(store.trash) == ["models/m/model.json", "models/m/w.gguf"]
+    store.make_room(1001)
+    assert names(store.trash) == ["models/m/model.json"]
 
 
 def test_weights_that_the_manifest_names_are_weights(trash: Trash) -> None:
