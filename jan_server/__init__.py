@@ -9,6 +9,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     templates parameters              chat messages -> prompt; which value of a parameter wins
     downloads models                  getting a model; which models there are
     completions following             one chat completion; thread.json follows its messages
+    expiring                          the trash is emptied of what is over
     services                          everything a route may use, opened and closed in order
     representations                   a stored resource -> what goes over the wire
     routes/                           the API as one table
