@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -46,9 +45,12 @@ ADVICE: dict[str, Advice] = {
     "unusable_message_id": Advice(hint="Give it another id, or none; until then it has one."),
     "long_line": Advice(hint="Every look at this thread reads it. Shorten it if you can."),
     "more_lines": Advice(
-        hint="Mend those that are told, or look whether this is a history at all."
+        fix="mend those of them that can be",
+        hint="Mend those that are told; or is this no history at all?",
     ),
-    "broken_document": Advice(hint="Mend it in an editor: comments and trailing commas are none."),
+    "broken_document": Advice(
+        hint="Mend it in an editor; JSON has no comments and no trailing commas."
+    ),
     "no_thread_document": Advice(fix="write a thread.json"),
     "no_document": Advice(hint="Move the folder away, or give it its file."),
     "empty_folder": Advice(hint="Delete it, or put into it what it was made for."),
@@ -104,8 +106,6 @@ def printable(text: str) -> str:
 
 
 def _byte_of(character: str) -> str:
-    """Python shows a byte that is no UTF-8, in a name, as half of a surrogate pair."""
-    try:
-        return chr(os.fsencode(character)[0]) if "\udc80" <= character <= "\udcff" else character
-    except UnicodeEncodeError:  # A system whose names are no bytes.
-        return character
+    """Python shows a byte of a name that is no UTF-8 as half of a surrogate pair (PEP 383)."""
+    is_byte = "\udc80" <= character <= "\udcff"
+    return chr(ord(character) - 0xDC00) if is_byte else character

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from jan_server import ids
-from jan_server.store import jsonl
+from jan_server.store import jsonl, scanner
 from jan_server.store.document import edited
 from jan_server.store.history import viewed
 from jan_server.store.jsonl import Record
@@ -47,11 +47,12 @@ class Fault(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """`messages` is how many there are, `untold` how many faults are not listed."""
+    """`messages` is how many there are; of the faults some may be untold, for being too many."""
 
     faults: list[Fault]
     messages: int
     untold: int
+    untold_edits: int
 
 
 class Mended(NamedTuple):
@@ -75,24 +76,25 @@ def examine(raw: bytes, *, limit: int = LIMIT) -> Lines:
     """The faults, in the order of the file."""
     faults: list[Fault] = []
     named: list[_Named] = []
-    count = untold = 0
+    messages = untold = edits = 0
 
     def tell(more: Iterable[Fault]) -> None:
-        nonlocal untold
+        nonlocal untold, edits
         for fault in more:
             if len(faults) < limit:
                 faults.append(fault)
             else:
                 untold += 1
+                edits += fault.edit is not None
 
     for record, start in _records(raw):
         tell(_faults(record, start, raw))
         if record.value is not None:
-            count += 1
+            messages += 1
             tell(_take_id(record, start, named))
     tell(_duplicates(named, raw))
     faults.sort(key=lambda fault: (fault.line, fault.column))
-    return Lines(faults, count, untold)
+    return Lines(faults, messages, untold, edits)
 
 
 def mended(raw: bytes) -> Mended:
@@ -137,14 +139,19 @@ def _judged(record: Record, start: int, raw: bytes) -> tuple[str, Edit | None]:
     if record.value is not None:
         return "glued_records", Edit(start, start, b"\n")
     if not record.raw.strip(b" \t\0"):
-        return "zeros", Edit(start, _end_of_line(raw, start), b"")
+        return "zeros", Edit(start, _end_of_zeros(record, start, raw), b"")
     if record.is_torn:
         return "torn_line", Edit(start, len(raw), b"")
     return "broken_line", None
 
 
-def _end_of_line(raw: bytes, start: int) -> int:
-    newline = raw.find(b"\n", start)
+def _end_of_zeros(record: Record, start: int, raw: bytes) -> int:
+    """Of a line of its own its newline goes too; behind a record that one stays."""
+    before = raw[raw.rfind(b"\n", 0, start) + 1 : start]
+    end = start + len(record.raw)
+    if before.removeprefix(scanner.BOM).strip(b" \t"):
+        return end
+    newline = raw.find(b"\n", end)
     return len(raw) if newline < 0 else newline + 1
 
 

@@ -87,7 +87,8 @@ class Look:
                 address=fault.address,
             )
         if seen.untold:
-            yield found("more_lines", shown, f"has {seen.untold} faults more")
+            reason = f"has {seen.untold} faults more"
+            yield found("more_lines", shown, reason, mend=mend if seen.untold_edits else None)
 
     def _lines(self, spot: Spot) -> lines.Lines:
         """Race: a line may be half written. It is whole at the next look, or it is torn."""

@@ -94,7 +94,7 @@ def _is_utf8(name: str) -> bool:
 def _thing(spot: Spot, entry: os.DirEntry[str]) -> Iterator[Found]:
     shown = spot.shown(entry.name)
     if leads_nowhere(entry):
-        reason = f"is a link to {_target(entry)}, which cannot be reached"
+        reason = f"is a link to {Path(entry.path).readlink()}, which cannot be reached"
         yield found("link_leads_nowhere", shown, reason)
     elif is_odd(entry):
         yield found("special_file", shown, "is neither a file nor a folder")
@@ -107,13 +107,6 @@ def _is_used(spot: Spot, entry: os.DirEntry[str]) -> bool:
     if spot.is_resource:
         return entry.name in (spot.place.kind.document, MESSAGES)
     return is_folder(entry)
-
-
-def _target(entry: os.DirEntry[str]) -> str:
-    try:
-        return os.readlink(entry.path)  # noqa: PTH115 - an entry is no Path yet
-    except OSError:  # Gone this moment.
-        return "something"
 
 
 def _conflict(spot: Spot, name: str, files: Files) -> Iterator[Found]:

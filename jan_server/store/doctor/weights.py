@@ -39,16 +39,16 @@ class Sums:
 def check_weights(
     spot: Spot, value: Mapping[str, Any], *, catalogue: Manifests, sums: Sums | None
 ) -> Iterator[Found]:
-    """`value` is the manifest, empty without one. Sums are only compared where `sums` is given."""
+    """`value` is the manifest, empty without one. Sums are only compared where `sums` is given.
+
+    Raises OSError for a file that cannot be read to its end.
+    """
     manifest = Manifest.from_value(value, name=spot.where)
     path = weights(spot.path, spot.place.root, value)
     if path is None:
         yield from _missing(spot, manifest)
         return
-    try:
-        yield from _file(spot, path, _sources(spot, manifest, catalogue), sums=sums)
-    except OSError as error:
-        yield found("unreadable", _shown(spot, path), f"cannot be read ({error.strerror})")
+    yield from _file(spot, path, _sources(spot, manifest, catalogue), sums=sums)
 
 
 def _missing(spot: Spot, manifest: Manifest) -> Iterator[Found]:
@@ -82,7 +82,7 @@ def _fault(path: Path) -> str:
     try:
         gguf.read_header(path)
     except ModelCannotRun as error:
-        return error.message
+        return error.message.removeprefix(f"{path.name} ")
     return ""
 
 
