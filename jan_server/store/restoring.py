@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jan_server.errors import NotFound
+from jan_server.errors import JanError, NotFound
 from jan_server.events import Kind
 from jan_server.store import deletion
 from jan_server.store.collection import Collection
 from jan_server.store.deletion import Deletion
 from jan_server.store.messages import Messages
 from jan_server.store.trash import Trash
+
+logger = logging.getLogger(__name__)
 
 
 class Restored(NamedTuple):
@@ -45,5 +48,8 @@ def _restore_message(trash: Trash, item: Deletion, messages: Callable[[str], Mes
     if kept is None:  # Freed this moment.
         raise NotFound("deletion", item.id)
     messages(kept.thread_id).insert(kept.line.encode(), after=kept.after)
-    trash.free(item.path)
+    try:
+        trash.free(item.path)
+    except JanError as error:  # It is back; that its copy stays is no failure of that.
+        logger.warning("The trash keeps a copy of the message %s: %s", kept.id, error)
     return Restored("message", kept.id, kept.thread_id)

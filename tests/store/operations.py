@@ -56,6 +56,14 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "touch": Operation(lambda store: store.messages("one").touch()),
     "delete": Operation(lambda store: store.threads.delete("one")),
+    "restore": Operation(
+        lambda store: store.restore(store.trash.list()[0].id),
+        prepare=lambda store: store.threads.delete("one"),
+    ),
+    "restore a message": Operation(
+        lambda store: store.restore(store.trash.list()[0].id),
+        prepare=lambda store: store.messages("one").delete("a"),
+    ),
     "delete files": Operation(
         lambda store: store.threads.delete_files("one", lambda name: True), steps="files"
     ),
