@@ -204,6 +204,14 @@ def test_a_folder_that_is_not_there_is_not_made(data_folder: Path) -> None:
     assert not data_folder.exists()
 
 
+def test_a_folder_that_cannot_be_read_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jan_server.store.read_only.os.access", lambda *_: False)
+    with pytest.raises(SettingsInvalid, match="is not readable"):
+        Store(folder, read_only=True).open()
+
+
 def test_a_cache_inside_the_data_folder_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +287,13 @@ def test_the_settings_file_can_say_so(folder: Path) -> None:
     (folder / ".jan_server/settings.toml").write_text("read-only = true\ntrash-days = 7\n")
     found = resolve(folder, {})
     assert (found.read_only, found.trash_days) == (True, 7)
+
+
+def test_a_wrong_number_of_days_on_the_command_line_is_one_line(folder: Path) -> None:
+    with Command("serve", "--data-folder", folder, "--trash-days", "-1") as command:
+        assert command.process.wait(20) == 2
+        assert command.process.stderr is not None
+        assert "'trash_days' in the command line" in command.process.stderr.read()
 
 
 @pytest.mark.parametrize("value", ["-1", '"soon"'])
