@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,30 @@ def test_a_thread_by_hand_is_read_back(settings, data_folder):
     with served(settings) as base:
         said = run(base, sys.executable, EXAMPLES / "by_hand.py", data_folder)
     assert said == "user: Remember the milk.\n"
+
+
+def test_what_happens_is_printed_until_the_server_stops(data_folder):
+    thread = data_folder / "threads" / "shopping"
+    thread.mkdir(parents=True)
+    with ExitStack() as stack:
+        with served(Settings(data_folder=data_folder, fsync=False)) as base:
+            watching = subprocess.Popen(
+                [sys.executable, EXAMPLES / "watch_events.py"],
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "JAN_URL": f"{base}/v1"},
+            )
+            lines = stack.enter_context(watching).stdout
+            assert lines.readline() == "watching\n"
+            run(base, "curl", "-sS", f"{base}/v1/threads")  # The first look at the folder is over.
+            (thread / "thread.json").write_text("{}")
+            assert lines.readline() == "thread.created shopping (file)\n"
+            line = {"role": "user", "content": "Remember the milk.", "id": "m1"}
+            run(base, "curl", "-sS", f"{base}/v1/threads/shopping/messages", "-d", json.dumps(line))
+            said = iter(lines.readline, "thread.message.created m1 (api) Remember the milk.\n")
+            assert all("shopping" in told for told in said)
+        assert lines.read().endswith("The server is shutting down.\n")
+    assert watching.returncode == 0
 
 
 def test_the_sample_folder_is_served_whole_and_left_as_it_is(tmp_path):

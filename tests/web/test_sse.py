@@ -19,6 +19,7 @@ from jan_server.web.routing import Route, Router
 from jan_server.web.sse import (
     DONE,
     EventStream,
+    Named,
     format_comment,
     format_error,
     format_event,
@@ -94,6 +95,10 @@ def bodies(sent: list[Message]) -> list[bytes]:
     ("framed", "bytes_"),
     [
         (format_event({"a": "ü\n"}), b'data: {"a":"\xc3\xbc\\n"}\n\n'),
+        (
+            format_event(Named("r-1", "a.b", {"a": "\n"})),
+            b'id: r-1\nevent: a.b\ndata: {"a":"\\n"}\n\n',
+        ),
         (format_comment(), b":\n\n"),
         (format_comment("still here"), b": still here\n\n"),
         (
@@ -124,6 +129,20 @@ def test_a_stream_without_done_just_ends() -> None:
     answer = ask(streaming(Source(1), done=False, headers={"x-extra": "1"}), "GET", "/")
     assert answer.pieces == [b"data: 1\n\n", b""]
     assert answer.headers["x-extra"] == "1"
+
+
+def test_an_opening_comment_takes_the_headers_along_before_there_is_an_event() -> None:
+    source = Source(...)
+    sent = play(streaming(source, opening="connected"), source, leave)
+    assert sent[0]["status"] == 200
+    assert bodies(sent) == [b": connected\n\n"]
+    assert source.closed.is_set()
+
+
+def test_after_an_opening_comment_a_failure_is_an_event() -> None:
+    error = InvalidRequest("too long")
+    answer = ask(streaming(Source(error), opening="connected"), "GET", "/")
+    assert (answer.status, answer.pieces) == (200, [b": connected\n\n", format_error(error)])
 
 
 def test_a_failure_before_the_first_event_is_a_status() -> None:
