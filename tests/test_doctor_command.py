@@ -3,14 +3,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import httpx2
 import pytest
 from click.testing import CliRunner, Result
 
 from jan_server import cli, doctor
+from jan_server.settings import Settings
 from jan_server.types.diagnostics import Checked, Diagnosis, Finding, TrashSize
 from tests.conftest import tree
+from tests.running import served
 
 LINE = '{"id":"a","role":"user","content":"hi"}\n'
 BROKEN_LINE = "threads/x/messages.jsonl:17:42 expected ','"
@@ -131,6 +135,39 @@ def test_wrong_usage_and_settings_that_forbid_it_are_exit_code_2(run, write):
     assert run("--fix").exit_code == 2
     write(".jan_server/settings.toml", "prot = 1")
     assert run().exit_code == 2
+
+
+def test_it_mends_beside_a_running_server_and_loses_nothing(run, write, data_folder):
+    write("threads/x/thread.json", {"id": "x"})
+    path = write("threads/x/messages.jsonl", LINE)
+    said: list[str] = []
+    with served(Settings(data_folder=data_folder, fsync=False)) as url:
+
+        def talk() -> None:
+            with httpx2.Client(base_url=url) as client:
+                for number in range(60):
+                    body = {"role": "user", "content": str(number)}
+                    answer = client.post("/v1/threads/x/messages", json=body)
+                    said.append(answer.json()["id"])
+
+        talking = threading.Thread(target=talk)
+        talking.start()
+        mends = 0
+        while talking.is_alive():
+            with path.open("a") as file:
+                file.write(LINE)
+            mends += run("--fix").output.count("mended: ")
+        talking.join()
+        run("--fix")
+        [*served_ids] = (message["id"] for message in messages(url))
+    written = [json.loads(line)["id"] for line in path.read_text().splitlines()]
+    assert written == served_ids
+    assert [id for id in written if not id.startswith("a")] == said
+    assert len(set(written)) == len(written) == len(said) + 1 + mends
+
+
+def messages(url: str) -> list[dict[str, str]]:
+    return httpx2.get(f"{url}/v1/threads/x/messages").json()["data"]
 
 
 def test_a_name_cannot_speak_to_the_terminal(run, write):

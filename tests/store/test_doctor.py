@@ -125,7 +125,7 @@ HARMLESS: dict[str, Edit] = {
     "a model without weights of its own": put("models/echo/model.json", '{"engine": "echo"}'),
     "a model without a manifest": lambda root: _gguf(root, "models/bare/bare.gguf"),
     "folders of models": lambda root: _gguf(root, "models/org/name/bare.gguf"),
-    "files beside the threads": put("threads/notes.txt", b"mine"),
+    "files beside the threads": both(put("threads/notes.txt", b"mine"), put("threads/Icon\r", b"")),
     "no threads folder": lambda root: shutil.rmtree(root / "threads"),
     "a link to a thread": link("threads/again", "one"),
 }
@@ -253,7 +253,7 @@ def test_lines_are_told_with_their_place_and_mended_without_guessing(name: str, 
         [finding for finding in before if finding.fix],
     )
     # What was changed is in the trash, as it was.
-    copies = list((root / ".jan_server/trash").glob("*/doctor/threads/one/messages.jsonl*"))
+    copies = list((root / ".jan_server/trash").glob("*/doctor/threads/one/messages.jsonl"))
     assert [copy.read_bytes() for copy in copies] == ([raw] if raw != after else [])
     assert mended(root).mended == []
 

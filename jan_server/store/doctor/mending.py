@@ -8,6 +8,7 @@ any more goes there itself. Nothing is ever removed.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,4 +117,8 @@ def _take(store: Store, what: Mend) -> None:
 
 
 def _keep_copy(store: Store, what: Mend, raw: bytes) -> None:
-    store.trash.keep(raw, below=f"doctor/{what.lock}", name=what.path.name)
+    staged = store.work_folder("new") / secrets.token_hex(8)
+    store.files.make_folder(staged)
+    store.files.create(staged / what.path.name, raw, like=what.path)
+    store.trash.take([staged / what.path.name], below=f"doctor/{what.lock}")
+    staged.rmdir()

@@ -33,7 +33,7 @@ def check_names(spot: Spot, files: Files) -> Iterator[Found]:
     if spot.error:
         yield found("unreadable", spot.shown(), f"cannot be listed ({spot.error})")
     for name, entry in spot.entries.items():
-        yield from _name(spot, name)
+        yield from _name(spot, entry)
         if name.startswith(TEMPORARY):
             yield from check_leftover(Path(entry.path), spot.shown(name), spot)
         elif not name.startswith("."):
@@ -76,11 +76,13 @@ def are_equal(one: Path, other: Path, files: Files) -> bool:
         return False
 
 
-def _name(spot: Spot, name: str) -> Iterator[Found]:
+def _name(spot: Spot, entry: os.DirEntry[str]) -> Iterator[Found]:
+    """Of files only what ends a watch; of folders that could be a resource's, what hides them."""
+    shown, name = spot.shown(entry.name), entry.name
     if not _is_utf8(name):
-        yield found("name_not_utf8", spot.shown(name), "has a name that is not UTF-8")
-    elif not spot.is_resource and not ids.is_lookup_id(name):
-        yield found("unusable_name", spot.shown(name), "has a name that nothing can be asked by")
+        yield found("name_not_utf8", shown, "has a name that is not UTF-8")
+    elif not spot.is_resource and is_folder(entry) and not ids.is_lookup_id(name):
+        yield found("unusable_name", shown, "has a name that nothing can be asked by")
 
 
 def _is_utf8(name: str) -> bool:
