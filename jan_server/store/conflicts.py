@@ -53,7 +53,8 @@ def is_temporary(name: str) -> bool:
 def keep_conflict(files: Files, path: Path, data: bytes) -> Path:
     """Put bytes that lose beside `path`, durably; where. Raises what Files.create raises.
 
-    A symbolic link is followed: the copy lies where the file does.
+    They are what Files.replace answered: their own file stays until this one is there, also when
+    that fails. A symbolic link is followed: the copy lies where the file does.
     """
     beside = path.resolve()
     first = f"{beside.stem}.conflict-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
@@ -66,4 +67,5 @@ def keep_conflict(files: Files, path: Path, data: bytes) -> Path:
         except FileExistsError:
             number += 1
         else:
+            files.let_go(path)
             return copy

@@ -81,6 +81,7 @@ class Files:
         self._fsync = fsync
         self._system = system or OperatingSystem()
         self._named: dict[Path, int] = {}
+        self._displaced: dict[Path, Path] = {}
 
     def __repr__(self) -> str:
         return f"<Files fsync={'always' if self._fsync else 'off'}>"
@@ -102,9 +103,10 @@ class Files:
     def replace(self, path: Path, data: bytes, *, expected: bytes | None = None) -> bytes | None:
         """Give `path` new contents, whole or not at all. A symbolic link is followed.
 
-        `expected` are the bytes that it was thought to have. When it had others at the moment of
-        the replacement, another program wrote them since: they are answered, and only the caller
-        has them then. None means that they do not matter.
+        `expected` are the bytes that it was thought to have; None means that they do not matter.
+        When it had others at the moment of the replacement, another program wrote them since:
+        they are answered, and their file lies beside as a temporary one until `let_go`. (Where
+        names cannot be exchanged only the caller has them.)
         """
         target = Path(os.path.realpath(path))
         with _translated(target):
@@ -112,11 +114,17 @@ class Files:
             # from here on a file of ours lies there, which nothing lists.
             temporary = self._write_temporary(target, data)
         # 2. The step itself. Readers, and whoever looks after a crash, see old bytes or new ones.
-        displaced = self._take_the_name(temporary, target, keeps=expected is not None)
+        displaced = self._take_the_name(temporary, target, expected)
         # 3. The new name is the directory's. Too late to undo: the old file is gone.
         with _uncertain(target):
             self._flush_folder(target.parent)
         return None if displaced == expected else displaced
+
+    def let_go(self, path: Path) -> None:
+        """What the last replacement of `path` displaced is kept elsewhere: its own file may go."""
+        temporary = self._displaced.pop(Path(os.path.realpath(path)), None)
+        if temporary is not None:
+            self._discard(temporary)
 
     def write_folder(self, path: Path, contents: Mapping[str, bytes], *, home: Path) -> None:
         """A new folder with these files, for a name that nobody else knows yet.
@@ -232,22 +240,21 @@ class Files:
         self._write_new(temporary, data, self._mode_below(target.parent), like=old)
         return temporary
 
-    def _take_the_name(self, temporary: Path, target: Path, *, keeps: bool) -> bytes | None:
-        """The file gets the target's name. If it `keeps`: what the target held till then."""
+    def _take_the_name(self, temporary: Path, target: Path, expected: bytes | None) -> bytes | None:
+        """The file gets the target's name. Unless None is expected: what that had till then."""
         try:
-            if keeps:
-                return self._exchange(temporary, target)
+            if expected is not None:
+                return self._exchange(temporary, target, expected)
             self._system.replace(temporary, target)
         except OSError as error:
             self._discard(temporary)
             raise write_error(target, error) from error
         return None
 
-    def _exchange(self, temporary: Path, target: Path) -> bytes | None:
+    def _exchange(self, temporary: Path, target: Path, expected: bytes) -> bytes | None:
         """Both names change places in one step, so that what is displaced still has a name.
 
-        After a crash, or when it cannot be read, the old file lies there as a temporary one: it is
-        removed only when its bytes are here.
+        After a crash, or when it cannot be read, the old file lies there as a temporary one.
         """
         try:
             self._system.exchange(temporary, target)
@@ -263,9 +270,12 @@ class Files:
                 f"{_shown(target)} was changed. What stood there before is kept as "
                 f"{temporary}, since it could not be read ({error.strerror})."
             ) from error
-        # Flushed together with the exchange. Of the two, a crash can keep either alone: without
-        # the exchange it is the new file that has lost its name, and the old one stands.
-        self._discard(temporary)
+        if displaced == expected:
+            # Flushed together with the exchange. Of the two, a crash can keep either alone: without
+            # the exchange it is the new file that has lost its name, and the old one stands.
+            self._discard(temporary)
+        else:
+            self._displaced[target] = temporary
         return displaced
 
     def _replace_and_read(self, temporary: Path, target: Path) -> bytes | None:

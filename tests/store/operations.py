@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jan_server.store import Store
+from jan_server.store.locks import Locks
+from jan_server.store.replies import Replies
 
 Seen = tuple[str, str, Any, bool, list[Any]]
 """Kind, id, title or name, whether its update moved, and the contents of its messages."""
@@ -23,6 +25,13 @@ ASSISTANT = '{"id": "jan", "name": "Old"}'
 
 def _nothing(_store: Store) -> None:
     """What most operations need before them."""
+
+
+def _reply_of_a_killed_writer(store: Store) -> None:
+    work = store.root / ".jan_server"
+    replies = Replies(store.files, Locks(work / "locks"), torn=work / "torn")
+    with replies.begin(store.messages("one"), {"role": "assistant"}) as reply:
+        reply.grow("so far")
 
 
 class Operation(NamedTuple):
@@ -53,6 +62,25 @@ OPERATIONS: dict[str, Operation] = {
             [{"role": "user", "content": "c"}, {"role": "user", "content": "d"}]
         ),
         steps="messages",
+    ),
+    "append for several": Operation(
+        lambda store: store.messages("one").append_many(
+            [[{"role": "user", "content": "c"}], [{"role": "user", "content": "d"}]]
+        ),
+        steps="messages",
+    ),
+    "change a message": Operation(
+        lambda store: store.messages("one").modify("b", {"content": "B"})
+    ),
+    "delete a message": Operation(lambda store: store.messages("one").delete("a")),
+    "change an assistant": Operation(lambda store: store.assistants.change("jan", {"name": "New"})),
+    "create an assistant": Operation(
+        lambda store: store.assistants.create(
+            "new", lambda _id: {"assistant.json": b'{"name": "New"}'}
+        )
+    ),
+    "find a reply": Operation(
+        lambda store: store.messages("one").list(), prepare=_reply_of_a_killed_writer
     ),
     "touch": Operation(lambda store: store.messages("one").touch()),
     "delete": Operation(lambda store: store.threads.delete("one")),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import stat
 from pathlib import Path
 
 import pytest
 
-from jan_server.errors import WriteFailed
+from jan_server.errors import DiskFull, WriteFailed
 from jan_server.store.conflicts import is_conflict, is_temporary, keep_conflict
 from jan_server.store.files import Files
 from tests.store.failing import FailingSystem
@@ -99,6 +100,24 @@ def test_several_of_one_second_are_all_kept(tmp_path: Path) -> None:
     assert all(is_conflict(copy.name) for copy in copies)
     assert any(copy.name.endswith("Z-3.json") for copy in copies)
     assert sorted(tmp_path.iterdir()) == sorted(copies)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_what_was_displaced_stays_until_its_copy_is_there(is_full: bool, tmp_path: Path) -> None:
+    path = tmp_path / "thread.json"
+    path.write_text("theirs")
+    system = FailingSystem(code=errno.ENOSPC)
+    files = Files(system=system)
+    theirs = files.replace(path, b"ours", expected=b"old")
+    assert theirs == b"theirs"
+    system.nth = len(system.calls) + 3 if is_full else 0
+    try:
+        keep_conflict(files, path, theirs)
+    except DiskFull:
+        assert is_full
+    [kept] = [found for found in tmp_path.iterdir() if found != path]
+    assert is_temporary(kept.name) == is_full
+    assert (path.read_text(), kept.read_text()) == ("ours", "theirs")
 
 
 def test_the_copy_of_a_linked_file_lies_where_the_file_does(tmp_path: Path) -> None:

@@ -97,7 +97,9 @@ def only(path: Path) -> str:
 def test_what_is_displaced_comes_back_when_it_is_not_what_was_expected(
     expected: bytes | None, displaced: bytes | None, system: OperatingSystem, path: Path
 ) -> None:
-    assert Files(system=system).replace(path, b"new", expected=expected) == displaced
+    files = Files(system=system)
+    assert files.replace(path, b"new", expected=expected) == displaced
+    files.let_go(path)
     assert only(path) == "new"
 
 
@@ -110,6 +112,9 @@ def test_what_another_program_wrote_at_the_last_moment_is_not_lost(
 ) -> None:
     files = Files(system=Neighbour(edit, has_exchange=has_exchange))
     assert files.replace(path, b"new", expected=b"old") == b"theirs"
+    kept = [found.read_text() for found in path.parent.glob(".jan_server-*")]
+    assert kept == (["theirs"] if has_exchange else [])
+    files.let_go(path)
     assert only(path) == "new"
 
 

@@ -17,6 +17,7 @@ from tests.store.operations import (
     OPERATIONS,
     before_and_after,
     check_it_works_on,
+    fresh,
     is_sound,
     prepared,
     seen,
@@ -42,6 +43,35 @@ def test_after_a_power_cut_all_is_old_or_new_and_what_was_answered_is_there(
         # What is there before and after, in the trash or wherever, is there at every moment.
         assert kept <= _contents(tree)
         check_it_works_on(tmp_path / str(number))
+
+
+class Neighbour(ForgetfulSystem):
+    """At the moment of the replacement another program saves, and flushes, the file."""
+
+    theirs = b'{"title": "Theirs"}'
+    has_saved = False
+
+    def exchange(self, one: Path, other: Path) -> None:
+        if not self.has_saved:
+            self.has_saved = True
+            self.states.clear()
+            fd = self.open(other, os.O_WRONLY | os.O_TRUNC)
+            self.ftruncate(fd, 0)
+            self.write(fd, self.theirs)
+            self.fsync(fd)
+            os.close(fd)
+            self.states.clear()
+        super().exchange(one, other)
+
+
+def test_what_loses_a_conflict_is_on_the_disk_at_every_moment(tmp_path: Path) -> None:
+    root = fresh(tmp_path / "root")
+    system = Neighbour(root)
+    Store(root, files=Files(system=system)).threads.change("one", {"title": "Ours"})
+    assert len(system.states) > 3
+    for tree in system.states | system.possible():
+        assert Neighbour.theirs in _contents(tree)
+    assert seen(root)[0][2] == "Ours"
 
 
 def _contents(tree: Tree) -> set[bytes | None]:
