@@ -119,9 +119,9 @@ class Index:
         """
         self._catch_up()
         self._look_for_new()
-        with self._guard:
-            entry = self._entries.by_id(id) or self._entries.named_inside(id)
-        folder = self.place.path / entry.where if entry else None
+        folder = self._known_folder(id)
+        if folder is not None and self.look(folder) is None:
+            folder = self._known_folder(id)  # It was moved: another one has the id now.
         return folder if folder and self.place.holds(folder) else None
 
     @property
@@ -261,6 +261,11 @@ class Index:
                     for found in self.place.walk(below):
                         self._look_at(found)
             self._looked_through[where] = signature
+
+    def _known_folder(self, id: str) -> Path | None:
+        with self._guard:
+            entry = self._entries.by_id(id) or self._entries.named_inside(id)
+            return self.place.path / entry.where if entry else None
 
     def _is_as_known(self, where: str) -> bool:
         entry = self._entries.at(where)

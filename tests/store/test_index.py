@@ -224,6 +224,13 @@ def test_a_filed_thread_is_found_before_anybody_told_of_it(kept: Store, root: Pa
     assert kept.threads.get("late").value["title"] == "late"
 
 
+def test_a_thread_keeps_its_id_when_it_is_filed(kept: Store, root: Path) -> None:
+    (root / "threads/Home").mkdir()
+    (root / "threads/one").rename(root / "threads/Home/one")
+    assert kept.threads.get("one").folder == root / "threads/Home/one"
+    assert sorted(value["id"] for value in bodies(kept)) == ["one", "two"]
+
+
 def test_a_thread_in_a_thread_and_a_circle_of_links_are_none(root: Path) -> None:
     write(root / "threads/one/inner/thread.json", "{}")
     (root / "threads/Work").mkdir()
