@@ -112,6 +112,15 @@ def list_object(
     }
 
 
+def newest(kind: str, query: PageQuery, client: Client) -> int | None:
+    """How many of the last items are all that is asked for; None: more must be known than those."""
+    defaults = LISTS[kind][client]
+    order = defaults.order if query.order is UNSET else query.order
+    if order == "asc" or (query.after, query.before) != (UNSET, UNSET):
+        return None
+    return defaults.limit if query.limit is UNSET else _limit(query.limit)
+
+
 def _part(items: list[T], query: PageQuery, default: int | None) -> tuple[list[T], bool]:
     """The items between the cursors, cut to the limit, and whether the cut left any out.
 

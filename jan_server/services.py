@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 
 from jan_server import engines, representations
+from jan_server.appending import Appending
 from jan_server.completions import Completions
 from jan_server.downloads import Downloads
 from jan_server.engines.pool import Pool
@@ -70,6 +71,7 @@ class Services:
         self.pool = Pool(EngineProcess.start, load_patience=settings.load_patience)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
         self.completions = Completions(self.models, self.pool)
+        self.appending = Appending(self.store)
         self.following = Following(self.store)
         self.expiring = Expiring(partial(self.store.expire, days=settings.trash_days))
         self.closing = asyncio.Event()
@@ -103,6 +105,7 @@ class Services:
         await self.pool.close()
         await self.expiring.close()
         await asyncio.to_thread(self.downloads.close)
+        await self.appending.close()
         await self.following.close()
         await asyncio.to_thread(self.watcher.close)
         self.events.close()

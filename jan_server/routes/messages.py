@@ -1,51 +1,101 @@
-"""Messages of a thread: list, append, read."""
+"""Messages of a thread: list, append, read, change, delete."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import msgspec
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
 from jan_server import representations
-from jan_server.errors import WRITING, FileUnreadable, InvalidId, InvalidRequest, NotFound
+from jan_server.errors import (
+    WRITING,
+    FileUnreadable,
+    InvalidId,
+    InvalidRequest,
+    NotFound,
+    PreconditionFailed,
+)
 from jan_server.services import Services
 from jan_server.store import Message as StoredMessage
-from jan_server.store import formats
-from jan_server.types.message import CreateMessage, Message, MessageList, SentPart, TextValue
+from jan_server.store import Messages, formats
+from jan_server.types.message import (
+    CreateMessage,
+    DeletedMessage,
+    Message,
+    MessageList,
+    ModifyMessage,
+    SentPart,
+    TextValue,
+)
 from jan_server.types.page import PageQuery
+from jan_server.web.conditions import condition, resource_headers, resource_response
 from jan_server.web.requests import read_json, read_query
-from jan_server.web.responses import json_response
+from jan_server.web.responses import json_bytes_response, json_response
 from jan_server.web.routing import Route
 
 
 async def list_messages(services: Services, request: Request) -> Response:
     query = read_query(request, PageQuery)
     client = representations.client_of(request.headers, query)
-    id = request.path_params["thread_id"]
-
-    def listed() -> Any:
-        found = services.store.messages(id).list()
-        return representations.listing("messages", found, query, client, show=partial(_shown, id))
-
-    return json_response(await asyncio.to_thread(listed))
+    messages = services.store.messages(request.path_params["thread_id"])
+    body = messages.kept_answer((messages.thread_id, client, query))
+    if body is None:
+        body = await asyncio.to_thread(_list, messages, query, client)
+    return json_bytes_response(body)
 
 
 async def create_message(services: Services, request: Request) -> Response:
     asked, sent = await read_json(request, CreateMessage)
     check_content(asked.content, "$.content")
     id = request.path_params["thread_id"]
-    [created] = await asyncio.to_thread(services.store.messages(id).append, [sent])
+    [created] = await services.appending.append(id, [sent])
     services.following.thread_changed(id)
-    return json_response(_shown(id, created))
+    return _changed_response(id, created)
 
 
 async def retrieve_message(services: Services, request: Request) -> Response:
     id, message_id = request.path_params["thread_id"], request.path_params["message_id"]
-    message = await asyncio.to_thread(services.store.messages(id).get, message_id)
-    return json_response(_shown(id, message))
+    messages = services.store.messages(id)
+    message = messages.kept(message_id)
+    if message is None:
+        message = await asyncio.to_thread(messages.get, message_id)
+    return resource_response(request, _shown(id, message), etag=message.etag)
+
+
+async def modify_message(services: Services, request: Request) -> Response:
+    asked, sent = await read_json(request, ModifyMessage)
+    if asked.content is not UNSET:
+        check_content(asked.content, "$.content")
+    id, message_id = request.path_params["thread_id"], request.path_params["message_id"]
+    check, found = condition(request), list[StoredMessage]()
+
+    def meet(message: StoredMessage) -> None:
+        check(message.etag)
+        found.append(message)
+
+    modify = partial(services.store.messages(id).modify, message_id, sent, condition=meet)
+    changed = await asyncio.to_thread(modify)
+    if found[-1] is not changed:
+        services.following.thread_changed(id)
+    return _changed_response(id, changed)
+
+
+async def delete_message(services: Services, request: Request) -> Response:
+    id, message_id = request.path_params["thread_id"], request.path_params["message_id"]
+    check = condition(request)
+    delete = partial(
+        services.store.messages(id).delete, message_id, condition=lambda found: check(found.etag)
+    )
+    await asyncio.to_thread(delete)
+    services.following.thread_changed(id)
+    return json_response(DeletedMessage(id=message_id))
 
 
 def check_content(content: str | list[SentPart], path: str) -> None:
@@ -54,6 +104,26 @@ def check_content(content: str | list[SentPart], path: str) -> None:
         if part.type == "text" and not isinstance(part.text, str | TextValue):
             place = f"{path}[{index}].text"
             raise InvalidRequest(f"{place}: it is missing.", param=place)
+
+
+def _list(messages: Messages, query: PageQuery, client: representations.Client) -> bytes:
+    """The body of a list; of the newest ones only the end of the file is read."""
+    show = partial(_shown, messages.thread_id)
+    count = representations.newest("messages", query, client)
+    if count is not None:
+        found, has_more = messages.last(count)
+        listed = representations.list_object(found[::-1], show=show, has_more=has_more)
+        return msgspec.json.encode(listed)
+
+    def make(found: Sequence[StoredMessage]) -> bytes:
+        listed = representations.listing("messages", found, query, client, show=show)
+        return msgspec.json.encode(listed)
+
+    return messages.answer((messages.thread_id, client, query), make)
+
+
+def _changed_response(thread_id: str, message: StoredMessage) -> Response:
+    return json_response(_shown(thread_id, message), headers=resource_headers(message.etag))
 
 
 def _shown(thread_id: str, message: StoredMessage) -> dict[str, Any]:
@@ -67,6 +137,19 @@ def _shown(thread_id: str, message: StoredMessage) -> dict[str, Any]:
         completed_at=None if completed is None else int(completed),
     )
 
+
+MODIFY = Route(
+    "PATCH",
+    "/threads/{thread_id}/messages/{message_id}",
+    modify_message,
+    operation_id="modifyMessage",
+    tag="Messages",
+    summary="Modify message",
+    description="Replaces keys of its line; a change that alters nothing writes nothing.",
+    request=ModifyMessage,
+    response=Message,
+    errors=(InvalidRequest, InvalidId, NotFound, FileUnreadable, PreconditionFailed, *WRITING),
+)
 
 ROUTES = [
     Route(
@@ -101,6 +184,20 @@ ROUTES = [
         tag="Messages",
         summary="Retrieve message",
         response=Message,
-        errors=(InvalidId, NotFound, FileUnreadable),
+        errors=(InvalidId, NotFound, FileUnreadable, PreconditionFailed),
+    ),
+    MODIFY,
+    # OpenAI's clients post a change.
+    replace(MODIFY, method="POST", operation_id="updateMessage"),
+    Route(
+        "DELETE",
+        "/threads/{thread_id}/messages/{message_id}",
+        delete_message,
+        operation_id="deleteMessage",
+        tag="Messages",
+        summary="Delete message",
+        description="Takes its line out of the file, into the trash.",
+        response=DeletedMessage,
+        errors=(InvalidId, NotFound, FileUnreadable, PreconditionFailed, *WRITING),
     ),
 ]

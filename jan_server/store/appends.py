@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ _LOOKED_AT = 2**16
 
 
 class Appends:
-    """Adding to one thread."""
+    """Adding to one thread. `recover` makes lines of what must stand before what is added."""
 
-    def __init__(self, shared: Shared, lines: Lines) -> None:
+    def __init__(self, shared: Shared, lines: Lines, *, recover: Callable[[Path], None]) -> None:
         self._shared = shared
         self._lines = lines
+        self._recover = recover
 
     def __repr__(self) -> str:
         return f"<Appends to {self._lines.thread_id}>"
@@ -50,6 +51,7 @@ class Appends:
         and NotFound (thread), FileUnreadable, and what Files.append raises: then for all of them.
         """
         with self._shared.threads.hold(self._lines.thread_id) as folder:
+            self._recover(folder)
             path = self._lines.path(folder)
             are_chosen = any(new.get("id") is not None for batch in batches for new in batch)
             end = self._end(folder, path, with_ids=are_chosen)

@@ -62,6 +62,11 @@ class History:
         return self._messages if self.has_own_times else viewed(self.records, before_first)
 
     @cached_property
+    def by_id(self) -> Mapping[str, Message]:
+        """Its messages by their ids, when they have times of their own."""
+        return {message.id: message for message in self._messages}
+
+    @cached_property
     def _messages(self) -> Sequence[Message]:
         return viewed(self.records, _never_asked)
 

@@ -16,7 +16,7 @@ from jan_server.events import Change
 from jan_server.store import formats
 from jan_server.store.appends import Appends, Batch
 from jan_server.store.edits import Condition, Edits
-from jan_server.store.history import Message, message_changes
+from jan_server.store.history import History, Message, message_changes
 from jan_server.store.lines import Lines, Shared
 
 MessageList = list[Message]
@@ -73,6 +73,11 @@ class Messages:
                 return message
         raise NotFound("message", id)
 
+    def kept(self, id: str) -> Message | None:
+        """The message when the file was read before and is as it was: a few `stat`."""
+        history = self._current()
+        return history.by_id.get(id) if history and history.has_own_times else None
+
     def problems(self) -> Sequence[str]:
         """What is wrong in the file: `threads/x/messages.jsonl:17:42 expected ','`."""
         folder = self.folder()
@@ -85,11 +90,8 @@ class Messages:
 
     def kept_answer(self, key: Hashable) -> bytes | None:
         """What `answer` made under this key, if the file is as it was: a few `stat`."""
-        folder = self.folder()
-        history = self._lines.current(folder)
-        if history is None or self._shared.replies.pending(folder):
-            return None
-        return history.answers.get(key)
+        history = self._current()
+        return history.answers.get(key) if history else None
 
     def answer(self, key: Hashable, make: Callable[[Sequence[Message]], bytes]) -> bytes:
         """What `make` makes of all messages; kept for as long as they stay the same."""
@@ -121,8 +123,7 @@ class Messages:
 
         Of a batch that is refused nothing is written, and the others are.
         """
-        self._shared.replies.recover(self, self.folder())
-        return Appends(self._shared, self._lines).append(batches)
+        return Appends(self._shared, self._lines, recover=self._recover).append(batches)
 
     def modify(
         self, id: str, changes: Mapping[str, Any], *, condition: Condition = always
@@ -187,6 +188,15 @@ class Messages:
         found, _ = self._lines.last(self.folder(), 1)
         text = formats.message_text(found[-1].value) if found else ""
         return {"metadata": {**metadata, "lastMessage": text}}
+
+    def _current(self) -> History | None:
+        """The file, if it is as it was read and all messages are its lines."""
+        folder = self.folder()
+        history = self._lines.current(folder)
+        return None if self._shared.replies.pending(folder) else history
+
+    def _recover(self, folder: Path) -> None:
+        self._shared.replies.recover(self, folder)
 
     def _edits(self, id: str) -> Edits:
         ids.check_lookup_id("message", id)

@@ -50,6 +50,26 @@ class CreateMessage(Struct, kw_only=True):
     error_code: str | UnsetType | None = UNSET
 
 
+class ModifyMessage(Struct, kw_only=True):
+    """What changes of a message. Keys that are sent replace those of its line, null too.
+
+    `id`, `object`, `thread_id` and the times are the server's: what is sent of them is passed over.
+    """
+
+    role: Role | UnsetType = UNSET
+    content: str | Annotated[list[SentPart], Meta(min_length=1)] | UnsetType = UNSET
+    status: str | UnsetType | None = UNSET
+    assistant_id: str | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+    attachments: list[Any] | UnsetType | None = UNSET
+
+
+class DeletedMessage(Struct, kw_only=True):
+    id: str
+    object: Literal["thread.message.deleted"] = "thread.message.deleted"
+    deleted: Literal[True] = True
+
+
 class Message(Struct, kw_only=True):
     """A message as it is answered: the keys of its line, with these put right or filled in.
 
