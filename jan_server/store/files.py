@@ -16,11 +16,12 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jan_server.errors import DiskFull, JanError, NotWritable, WriteFailed, WriteUncertain
+from jan_server.errors import WriteUncertain
+from jan_server.store.failures import shown, translated, uncertain, write_error
 from jan_server.store.system import (
     FOLDER,
     NO_WAIT,
@@ -40,8 +41,6 @@ TICK = 0.05
 
 COARSE_TICK = 2.05
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _MAX_NAMED = 10_000
 
 
@@ -109,14 +108,14 @@ class Files:
         names cannot be exchanged only the caller has them.)
         """
         target = Path(os.path.realpath(path))
-        with _translated(target):
+        with translated(target):
             # 1. Beside the target: a rename is one step only within a file system. After a crash
             # from here on a file of ours lies there, which nothing lists.
             temporary = self._write_temporary(target, data)
         # 2. The step itself. Readers, and whoever looks after a crash, see old bytes or new ones.
         displaced = self._take_the_name(temporary, target, expected)
         # 3. The new name is the directory's. Too late to undo: the old file is gone.
-        with _uncertain(target):
+        with uncertain(target):
             self._flush_folder(target.parent)
         return None if displaced == expected else displaced
 
@@ -132,7 +131,7 @@ class Files:
         `home` is the folder that it will be moved to: who may read there may read this.
         """
         self.make_folder(path, home=home)
-        with _translated(path):
+        with translated(path):
             for name, data in contents.items():
                 self._write_new(path / name, data, self._mode_below(path))
             self._flush_folder(path)
@@ -144,7 +143,7 @@ class Files:
         a line of its own. A write that fails is cut back, but only when the file is exactly what
         it was plus a part of ours; else another process wrote too, and WriteUncertain is raised.
         """
-        with _translated(path):
+        with translated(path):
             fd = self._open_to_append(path)
             try:
                 self._flush_name(path, fd)
@@ -155,22 +154,22 @@ class Files:
 
     def create(self, path: Path, data: bytes, *, like: Path | None = None) -> None:
         """A new file, with the mode and owner of `like`. Raises FileExistsError."""
-        with _translated(path):
+        with translated(path):
             known = None if like is None else _status(like)
             self._write_new(path, data, self._mode_below(path.parent), like=known)
-        with _uncertain(path):
+        with uncertain(path):
             self._flush_folder(path.parent)
 
     def remove(self, path: Path) -> None:
         """Remove a file that we made. That it is gone already is no error."""
-        with _translated(path), contextlib.suppress(FileNotFoundError):
+        with translated(path), contextlib.suppress(FileNotFoundError):
             self._system.unlink(path)
-        with _uncertain(path):
+        with uncertain(path):
             self._flush_folder(path.parent)
 
     def make_folder(self, path: Path, *, home: Path | None = None) -> None:
         """Make a folder that is not there yet. Raises FileExistsError when it is."""
-        with _translated(path):
+        with translated(path):
             self._system.mkdir(path, self._folder_mode_below(home or path.parent))
             self._flush_folder(path.parent)
 
@@ -188,10 +187,10 @@ class Files:
         Raises FileExistsError when something with contents has that name: the system replaces an
         empty folder, never a full one.
         """
-        with _translated(source):
+        with translated(source):
             self._system.rename(source, target)
         # First the directory that gains the name: a power cut may show both, but never neither.
-        with _uncertain(source):
+        with uncertain(source):
             self._flush_folder(target.parent)
             if source.parent != target.parent:
                 self._flush_folder(source.parent)
@@ -207,20 +206,20 @@ class Files:
                 raise write_error(source, error) from error
             moved.append(source)
         if moved:
-            with _uncertain(moved[0]):
+            with uncertain(moved[0]):
                 self._flush_folder(folder)
                 self._flush_folder(moved[0].parent)
 
     def publish(self, temporary: Path, target: Path) -> None:
         """Give a finished file its name; what had that name is replaced."""
-        with _translated(target):
+        with translated(target):
             fd = self._system.open(temporary, READ_AND_WRITE)
             try:
                 self._flush(fd)
             finally:
                 os.close(fd)
             self._system.replace(temporary, target)
-        with _uncertain(target):
+        with uncertain(target):
             self._flush_folder(target.parent)
 
     def _give_back(self, folder: Path, moved: Sequence[Path], *, because: OSError) -> None:
@@ -267,7 +266,7 @@ class Files:
             displaced, _ = self.read(temporary)
         except OSError as error:
             raise WriteUncertain(
-                f"{_shown(target)} was changed. What stood there before is kept as "
+                f"{shown(target)} was changed. What stood there before is kept as "
                 f"{temporary}, since it could not be read ({error.strerror})."
             ) from error
         if displaced == expected:
@@ -294,7 +293,7 @@ class Files:
                 return file.read()
             except OSError as error:
                 raise WriteUncertain(
-                    f"{_shown(target)} was changed, and whether another program had changed it "
+                    f"{shown(target)} was changed, and whether another program had changed it "
                     f"just before could not be read ({error.strerror})."
                 ) from error
 
@@ -415,43 +414,6 @@ def now() -> float:
     return time.time()
 
 
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """An OSError becomes the JanError of its kind: the file is as it was."""
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
-        raise write_error(path, error) from error
-
-
-@contextlib.contextmanager
-def _uncertain(path: Path) -> Iterator[None]:
-    """After the step that cannot be undone: whether it lasts is not known."""
-    try:
-        yield
-    except OSError as error:
-        raise WriteUncertain(
-            f"{_shown(path)} was changed, but the disk did not confirm it ({error.strerror})."
-        ) from error
-
-
-def write_error(path: Path, error: OSError) -> JanError:
-    """What to raise for a change of `path` that failed and left everything as it was."""
-    if error.errno in _FULL:
-        return DiskFull(f"{_shown(path)} was not written: {error.strerror}.")
-    if error.errno in _DENIED:
-        return NotWritable(
-            f"{_shown(path)} cannot be changed: {error.strerror}. Check the folder's permissions."
-        )
-    if error.errno == errno.EXDEV:
-        return WriteFailed(f"{_shown(path)} lies on another disk than the data folder.")
-    return WriteFailed(f"{_shown(path)} was not changed: {error.strerror}.")
-
-
 def _status(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
@@ -461,7 +423,3 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _not_regular(path: Path) -> OSError:
     return OSError(errno.EINVAL, "it is not a regular file", str(path))
-
-
-def _shown(path: Path) -> str:
-    return "/".join(path.parts[-3:])

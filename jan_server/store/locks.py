@@ -33,7 +33,7 @@ from portalocker import LockFlags
 from portalocker.exceptions import AlreadyLocked, LockException
 
 from jan_server.errors import DataFolderMissing, WriteFailed
-from jan_server.store.files import write_error
+from jan_server.store.failures import write_error
 from jan_server.store.system import OPEN_OR_MAKE
 
 _WAITING = LockFlags.EXCLUSIVE
