@@ -139,6 +139,8 @@ class Client(threading.Thread):
         (10, change_title),
         (8, create_thread),
         (6, delete_thread),
+        (6, change_message),
+        (2, delete_message),
     )
 
     def _change(
