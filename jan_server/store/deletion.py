@@ -4,7 +4,8 @@
     20261123T051803.123456Z/models/org/name/        a model, or only its weights
     20261123T051803.123456Z/messages/<thread>/<...> one message, in a file of its own
 
-A deletion holds one resource. What else lies there a person put there: it is never listed, moved
+A deletion holds one resource. In `doctor/` is what `doctor --fix` put aside: not to be restored by
+a click, a person looks at it. What else lies there a person put there: it is never listed, moved
 or removed.
 """
 
@@ -26,6 +27,8 @@ from jan_server.store.weights import is_gguf, weights
 
 MESSAGES = "messages"
 """The folder of deleted messages, beside those that are named after the kinds."""
+
+PUT_ASIDE = "doctor"
 
 _MOMENT = "%Y%m%dT%H%M%S.%fZ"
 _NAME = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)(?:-(\d{1,6}))?")

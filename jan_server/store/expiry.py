@@ -38,9 +38,12 @@ def expire(trash: Trash, *, days: float, now: float, free_space: FreeSpace | Non
     trash.sweep(now)
     for item in reversed(trash.list()):
         if days and now >= item.deleted_at + days * DAY:
-            _remove(item, partial(trash.free, item.path))
+            _remove(item.id, partial(trash.free, item.path))
         elif now >= item.deleted_at + WEIGHTS_DAYS * DAY:
             _remove_weights(trash, item)
+    for moment, path in list(trash.put_aside()):
+        if days and now >= moment + days * DAY:
+            _remove(path.name, partial(trash.free, path))
     make_room(trash, 0, free_space=free_space)
 
 
@@ -55,11 +58,11 @@ def make_room(trash: Trash, needed: int, *, free_space: FreeSpace | None = None)
 def _remove_weights(trash: Trash, item: Deletion) -> None:
     names = {path.name for path in item.weights}
     if names:
-        _remove(item, partial(trash.free_files, item.path, names.__contains__))
+        _remove(item.id, partial(trash.free_files, item.path, names.__contains__))
 
 
-def _remove(item: Deletion, remove: Callable[[], None]) -> None:
+def _remove(name: str, remove: Callable[[], None]) -> None:
     try:
         remove()
     except (JanError, OSError) as error:
-        logger.warning("The trash keeps %s: %s", item.id, error)
+        logger.warning("The trash keeps %s: %s", name, error)

@@ -13,7 +13,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -51,6 +51,15 @@ class Trash:
         if found is None:
             raise NotFound("deletion", id)
         return found
+
+    def put_aside(self) -> Iterator[tuple[float, Path]]:
+        """When the doctor put something aside, and where that is. Not in the list: no deletion."""
+        for name in self._names():
+            moment, folder = deletion.time_of(name), self.path / name / deletion.PUT_ASIDE
+            if moment is None or folder.parent.is_symlink() or folder.is_symlink():
+                continue
+            with contextlib.suppress(OSError):
+                yield from ((moment, path) for path in list(folder.iterdir()))
 
     def size(self) -> int:
         """The bytes of all deletions."""

@@ -546,6 +546,22 @@ def test_a_link_is_not_what_takes_space(trash: Trash, tmp_path: Path) -> None:
     assert names(trash) == ["models/m/model.json", "models/m/w.gguf"]
 
 
+@pytest.mark.parametrize(
+    ("days", "age", "is_kept"), [(30, 29, True), (30, 31, False), (0, 99, True)]
+)
+def test_what_the_doctor_put_aside_is_no_deletion_and_is_over_as_others_are(
+    days: float, age: float, is_kept: bool, trash: Trash, tmp_path: Path
+) -> None:
+    old(trash, "doctor/threads/one", "thread.json", "messages.jsonl", age_days=age)
+    write(tmp_path / "outside/thread.json")
+    (trash.path / "20250101T000000.000000Z").mkdir()
+    (trash.path / "20250101T000000.000000Z/doctor").symlink_to(tmp_path / "outside")
+    assert trash.list() == []
+    expire(trash, days=days, now=MOMENT_SECONDS, free_space=lambda: 0)
+    assert ("doctor/threads/one/thread.json" in names(trash)) is is_kept
+    assert tree(tmp_path / "outside") == ["thread.json"]
+
+
 def test_what_is_half_made_is_removed_after_an_hour(trash: Trash) -> None:
     half_made = ["20251231T233000.000000Z/threads/Work", "20251231T223000.000000Z/models/org/m"]
     for name in half_made:
