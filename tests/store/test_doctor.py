@@ -670,6 +670,18 @@ def test_behind_a_link_nothing_is_changed(root: Path, tmp_path: Path) -> None:
     assert (diagnosis.mended, tree(outside)) == ([], before)
 
 
+@pytest.mark.parametrize("name", [".jan_server", ".jan_server/new", ".jan_server/downloads"])
+def test_a_link_in_our_own_folder_is_not_followed(name: str, root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    for each in ("new/1/x", "downloads/.jan_server-1", ".jan_server-1"):
+        write(outside / each, b"x")
+    age(outside)
+    shutil.rmtree(root / ".jan_server")
+    link(name, str(outside))(root)
+    before = tree(tmp_path)
+    assert (mended(root).mended, tree(tmp_path)) == ([], before)
+
+
 def test_a_link_that_was_put_there_meanwhile_is_not_written_through(
     root: Path, tmp_path: Path
 ) -> None:
@@ -838,8 +850,9 @@ def test_what_the_trash_holds_is_counted(root: Path) -> None:
     write(root / ".jan_server/trash/20260201T093000.000000Z-2/threads/x/thread.json", b"67")
     write(root / ".jan_server/trash/mine/notes.txt", b"not a deletion")
     link(".jan_server/trash/20260201T093000.000000Z-2/link", "/etc/passwd")(root)
+    link(".jan_server/trash/20260202T093000.000000Z", "/")(root)
     trash = Doctor(Store(root)).examine(sums=False).trash
-    assert trash == TrashSize(deletions=2, bytes=7 + 11, oldest="2026-01-31T09:30:00Z")
+    assert trash == TrashSize(deletions=3, bytes=7 + 11, oldest="2026-01-31T09:30:00Z")
 
 
 def test_growing_replies_are_counted(root: Path) -> None:

@@ -1,4 +1,7 @@
-"""Our own folder: what was left behind in it, and how much the trash holds."""
+"""Our own folder: what was left behind in it, and how much the trash holds.
+
+Links are not followed: what they lead to we have not made.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,18 @@ def check_work_folder(root: Path) -> Iterator[Found]:
 
 def _unfinished(folder: Path) -> Iterator[Path]:
     """Folders that were being made, and whatever has the name of a temporary file."""
-    yield from _children(folder / "new")
     for child in _children(folder):
         if child.name.startswith(TEMPORARY):
             yield child
+        elif child.name == "new":
+            yield from _children(child)
         elif child.name not in _NOT_WORK and not child.is_symlink():
             yield from child.rglob(f"{TEMPORARY}*")
 
 
 def _children(folder: Path) -> list[Path]:
     try:
-        return list(folder.iterdir())
+        return [] if folder.is_symlink() else list(folder.iterdir())
     except OSError:
         return []
 
@@ -54,7 +58,9 @@ def size_of(trash: Path) -> TrashSize:
 
 
 def _size(path: Path) -> int:
-    """Of all files below; a link takes no space."""
+    """Of all files below, and of links themselves."""
+    if path.is_symlink():
+        return 0
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:
