@@ -94,7 +94,7 @@ class Files:
         with os.fdopen(os.open(path, READ | NO_WAIT), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+                raise _not_regular(path)
             if start:
                 file.seek(start if start > 0 else max(0, status.st_size + start))
             return file.read(), signature_of(status)
