@@ -92,6 +92,31 @@ CHANGES = {
         {"role": "user", "content": "hi again"},
         [f"write {THREAD}/messages.jsonl", f"fsync {THREAD}/messages.jsonl"],
     ),
+    "change a message": Change(
+        "POST",
+        "/v1/threads/jan_1/messages/a",
+        {"metadata": {"new": 1}},
+        [
+            f"write {THREAD}/.jan_server-*",
+            f"fsync {THREAD}/.jan_server-*",
+            f"exchange {THREAD}/.jan_server-* {THREAD}/messages.jsonl",
+            f"fsync {THREAD}",
+        ],
+    ),
+    "delete a message": Change(
+        "DELETE",
+        "/v1/threads/jan_1/messages/a",
+        None,
+        [
+            f"write {TRASHED}/messages/jan_1/*",
+            f"fsync {TRASHED}/messages/jan_1/*",
+            f"fsync {TRASHED}/messages/jan_1",
+            f"write {THREAD}/.jan_server-*",
+            f"fsync {THREAD}/.jan_server-*",
+            f"exchange {THREAD}/.jan_server-* {THREAD}/messages.jsonl",
+            f"fsync {THREAD}",
+        ],
+    ),
     "delete a thread": Change(
         "DELETE",
         "/v1/threads/jan_1",
@@ -114,6 +139,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     thread = folder / "data" / THREAD
     thread.mkdir(parents=True)
     (thread / "thread.json").write_text('{"title": "Old"}')
+    (thread / "messages.jsonl").write_text('{"id": "a", "role": "user", "content": "hi"}\n')
     with _traced_server(folder / "data", trace=folder / "trace") as host:
         for change in CHANGES.values():
             _ask(host, change)
