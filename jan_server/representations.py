@@ -92,7 +92,10 @@ def listing(
     """
     defaults = LISTS[kind][client]
     order = defaults.order if query.order is UNSET else query.order
-    items = list(oldest_first) if order == "asc" else list(reversed(oldest_first))
+    is_ascending = order == "asc"
+    if (query.after, query.before) == (UNSET, UNSET):
+        oldest_first = _first(oldest_first, query, defaults, is_ascending=is_ascending)
+    items = list(oldest_first) if is_ascending else list(reversed(oldest_first))
     if defaults.bare:
         return [show(item) for item in items]
     part, has_more = _part(items, query, defaults.limit)
@@ -119,6 +122,16 @@ def newest(kind: str, query: PageQuery, client: Client) -> int | None:
     if order == "asc" or (query.after, query.before) != (UNSET, UNSET):
         return None
     return defaults.limit if query.limit is UNSET else _limit(query.limit)
+
+
+def _first(
+    oldest_first: Sequence[T], query: PageQuery, defaults: ListDefaults, *, is_ascending: bool
+) -> Sequence[T]:
+    """No more of a long list than its first page takes, and one that tells of others."""
+    limit = defaults.limit if query.limit is UNSET else _limit(query.limit)
+    if limit is None:
+        return oldest_first
+    return oldest_first[: limit + 1] if is_ascending else oldest_first[-limit - 1 :]
 
 
 def _part(items: list[T], query: PageQuery, default: int | None) -> tuple[list[T], bool]:

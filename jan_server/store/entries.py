@@ -1,11 +1,12 @@
 """What is known of each resource of one kind: ids, order, and the bytes that lists answer. No I/O.
 
-A list of all is asked for more often than one of them changes: the order and the joined bytes are
-kept until then.
+A list of all is asked for more often than one of them changes: the order is kept up, the joined
+bytes are kept until then.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -93,7 +94,6 @@ class Entries:
         """A new entry, then those that are reached by another id because of it."""
         entry = Entry(id=self.id_of(where), where=where)
         self._by_place[where] = entry
-        self.changed()
         if "/" in where and not self._ids_are_paths:
             self._filed.add(where)
         else:
@@ -103,16 +103,20 @@ class Entries:
     def remove(self, where: str) -> list[Entry]:
         """Those that are reached by another id because it is gone."""
         entry = self._by_place.pop(where)
+        self._take_out(entry)
         self._filed.discard(where)
         if self._by_id.get(entry.id) is entry:
             del self._by_id[entry.id]
         self.set_inner_id(entry, None)
-        self.changed()
         return self._readdress()
 
-    def changed(self) -> None:
-        """Something that lists show is another: what was kept of them is not true any more."""
-        self._sorted = self._joined = None
+    def show(self, entry: Entry, *, body: bytes, updated: float) -> None:
+        """What lists answer for it from now on, and where it stands in them."""
+        if (body, updated) != (entry.body, entry.updated):
+            self._take_out(entry)
+            entry.body, entry.updated = body, updated
+            if self._sorted is not None:
+                insort(self._sorted, entry, key=_rank)
 
     def set_inner_id(self, entry: Entry, said: Any) -> None:
         """What its document says it is; of interest only when the folder says otherwise."""
@@ -130,7 +134,7 @@ class Entries:
         """All that can be answered, by their last update. Do not change it."""
         if self._sorted is None:
             shown = [entry for entry in self._by_place.values() if entry.body]
-            self._sorted = sorted(shown, key=lambda entry: (entry.updated, entry.id))
+            self._sorted = sorted(shown, key=_rank)
         return self._sorted
 
     def newest_first_body(self) -> bytes:
@@ -150,6 +154,12 @@ class Entries:
         """What `newest_first_body` gives, if it was asked for since the last change."""
         return self._joined or b""
 
+    def _take_out(self, entry: Entry) -> None:
+        """Out of the order; what was joined is not true any more."""
+        self._joined = None
+        if self._sorted is not None and entry.body:
+            del self._sorted[bisect_left(self._sorted, _rank(entry), key=_rank)]
+
     def _readdress(self) -> list[Entry]:
         """Give the filed ones their ids again; those that have another one than before."""
         if not self._filed:
@@ -160,6 +170,8 @@ class Entries:
             entry = self._by_place[where]
             if entry.id != id or self._by_id.get(id) is not entry:
                 moved.append((id, entry))
+        if moved:
+            self._sorted = self._joined = None
         for _, entry in moved:
             if self._by_id.get(entry.id) is entry:
                 del self._by_id[entry.id]
@@ -167,3 +179,7 @@ class Entries:
             entry.id = id
             self._by_id[id] = entry
         return [entry for _, entry in moved]
+
+
+def _rank(entry: Entry) -> tuple[float, str]:
+    return entry.updated, entry.id

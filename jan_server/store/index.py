@@ -318,9 +318,8 @@ class Index:
 
     def _show_again(self, entry: Entry, document: Document, *, is_settled: bool) -> None:
         view = self._show(document, entry.where)
-        if (view.body, view.updated) != (entry.body, entry.updated):
-            self._entries.changed()
-        entry.body, entry.updated, entry.etag = view.body, view.updated, document.etag
+        self._entries.show(entry, body=view.body, updated=view.updated)
+        entry.etag = document.etag
         entry.is_settled = is_settled and view.is_fixed
         self._entries.set_inner_id(entry, document.value.get("id"))
 

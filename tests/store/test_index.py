@@ -64,6 +64,19 @@ def test_lists_are_sorted_by_the_last_update(kept: Store, root: Path) -> None:
     assert [value["id"] for value in bodies(kept) if value["id"] in "abc"] == ["a", "c", "b"]
 
 
+def test_the_order_is_kept_up_while_threads_change(kept: Store, root: Path) -> None:
+    assert ids(kept)
+    for name, updated in [("a", 3), ("b", 1), ("a", 0), ("c", 2), ("b", 4), ("a", 5), ("c", 5)]:
+        write(root / f"threads/{name}/thread.json", f'{{"updated": {updated + 4e9}}}')
+        kept.look([root / f"threads/{name}"])
+        fresh = Store(root)
+        assert ids(kept) == ids(fresh)
+        assert [v["id"] for v in bodies(kept)] == [v["id"] for v in bodies(fresh)]
+    shutil.rmtree(root / "threads/b")
+    kept.look([root / "threads/b"])
+    assert [id for id in ids(kept) if id in "abc"] == ["a", "c"]
+
+
 def test_a_list_shows_our_own_changes_at_once(kept: Store, told: Told) -> None:
     assert len(bodies(kept)) == 2
     kept.threads.change("one", {"title": "New"})
