@@ -191,9 +191,21 @@ class Collection:
         """The folder of an id, with its lock held for the block. Raises as `folder`."""
         folder = self.folder(id)
         with self._locks.hold(self.place.shown(folder)):
-            if not self.place.holds(folder):  # Deleted while we waited.
-                raise NotFound(self.place.kind.name, id)
+            self._check_is_there(folder, id)
             yield folder
+
+    @contextlib.contextmanager
+    def try_hold(self, id: str) -> Iterator[Path | None]:
+        """As `hold`, but it never waits: None when somebody else holds the lock."""
+        folder = self.folder(id)
+        with self._locks.try_hold(self.place.shown(folder)) as is_held:
+            if is_held:
+                self._check_is_there(folder, id)
+            yield folder if is_held else None
+
+    def _check_is_there(self, folder: Path, id: str) -> None:
+        if not self.place.holds(folder):  # Deleted while we waited.
+            raise NotFound(self.place.kind.name, id)
 
     @contextlib.contextmanager
     def _whole(self, id: str, condition: Condition = always) -> Iterator[Document]:

@@ -16,7 +16,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +71,20 @@ def signature_at(path: str | Path) -> Signature | None:
         return signature_of(os.stat(path))  # noqa: PTH116  # The hot path: no Path is made of it.
     except OSError:
         return None
+
+
+class Added(NamedTuple):
+    """Lines that were written behind a file."""
+
+    path: Path
+    fd: int
+    flush_or_cut_back: Callable[[], None]
+
+    def flush(self) -> Signature:
+        """Put them on the disk; what the file is then. From any thread, once."""
+        with translated(self.path):
+            self.flush_or_cut_back()
+            return signature_of(os.fstat(self.fd))
 
 
 class Files:
@@ -143,14 +157,24 @@ class Files:
         a line of its own. A write that fails is cut back, but only when the file is exactly what
         it was plus a part of ours; else another process wrote too, and WriteUncertain is raised.
         """
+        with self.appended(path, data) as added:
+            return added.flush()
+
+    @contextlib.contextmanager
+    def appended(self, path: Path, data: bytes) -> Iterator[Added]:
+        """As `append`, but the lines are not on the disk before `flush` of what this gives.
+
+        So several files can be written first, and flushed together then.
+        """
         with translated(path):
             fd = self._open_to_append(path)
-            try:
+        try:
+            with translated(path):
                 self._flush_name(path, fd)
-                self._append(fd, data)
-                return signature_of(os.fstat(fd))
-            finally:
-                os.close(fd)
+                added = self._append(path, fd, data)
+            yield added
+        finally:
+            os.close(fd)
 
     def create(self, path: Path, data: bytes, *, like: Path | None = None) -> None:
         """A new file, with the mode and owner of `like`. Raises FileExistsError."""
@@ -345,7 +369,7 @@ class Files:
             self._named.clear()
         self._named[path] = status.st_ino
 
-    def _append(self, fd: int, data: bytes) -> None:
+    def _append(self, path: Path, fd: int, data: bytes) -> Added:
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
             data = b"\n" + data
@@ -353,10 +377,18 @@ class Files:
             if self._system.write(fd, data) != len(data):
                 # Never a second write: another process's line could come between the halves.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._flush(fd)
         except OSError as error:
             self._cut_back(fd, size, data, because=error)
             raise
+
+        def flush() -> None:
+            try:
+                self._flush(fd)
+            except OSError as error:
+                self._cut_back(fd, size, data, because=error)
+                raise
+
+        return Added(path, fd, flush)
 
     def _cut_back(self, fd: int, size: int, data: bytes, *, because: OSError) -> None:
         """Take back what a failed append left. Raises WriteUncertain when that cannot be done."""
