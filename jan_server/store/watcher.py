@@ -19,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jan_server.logs import frames
 from jan_server.store import paths
+from jan_server.store.watch_news import Inbox, News
 from jan_server.store.watch_process import WatchProcess
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ POLL_SECONDS = 2.0
 CHECK_SECONDS = 1.0
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 30.0
-MAX_PATHS = 10_000
-"""More changed paths than these are not kept apart: everything is looked at."""
+MANY_PATHS = 1000
+"""After so many at once the system's queue may have overflowed: everything is looked at soon."""
 
 SKIP = (paths.WORK_FOLDER, ".git")
 """Beginnings of names that are not told: our own folder and temporary files, and git's."""
@@ -43,9 +44,12 @@ ADVICE = {
     "Too many open files": "raise fs.inotify.max_user_instances (sysctl)",
     "Permission denied": "make that folder readable, or move it out",
     "Unable to decode path": "give that file a name in UTF-8",
+    "surrogates not allowed": "give the data folder a name in UTF-8",
 }
-LIMITS = ("OS file watch limit reached", "Too many open files", "Permission denied")
-"""What a new attempt does not change by itself."""
+LASTING = frozenset(ADVICE) - {"Unable to decode path"}
+"""What a new attempt meets again, until somebody does something about it."""
+
+MOVED = "a folder was moved or replaced"
 
 Identity = tuple[tuple[int, int] | None, ...]
 
@@ -75,10 +79,11 @@ class Watcher:
         self._polling = polling
         self._periods = {True: reconcile, False: poll}
         self._check = check
-        self._inbox = _Inbox()
+        self._inbox = Inbox()
         self._is_watching = False
         self._due = 0.0
         self._delay = FIRST_DELAY
+        self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
     def __repr__(self) -> str:
@@ -100,14 +105,14 @@ class Watcher:
             began, identity = time.monotonic(), self._identity()
             reason = self._watch(identity)
             self._is_watching = False
-            if self._inbox.is_closed or not reason:
-                continue
-            _report(reason, self._periods[False])
-            self._delay = self._next_delay(reason, lasted=time.monotonic() - began)
-            self._wait(self._delay, identity)
+            if reason and not self._inbox.is_closed:
+                lasted = time.monotonic() - began
+                self._report(reason, lasted=lasted)
+                self._delay = self._next_delay(reason, lasted=lasted)
+                self._wait(self._delay, identity)
 
     def _watch(self, identity: Identity) -> str:
-        """Watch until that ends, and say why; nothing where the folders have changed."""
+        """Watch until that ends, and say why; nothing when there was nothing to watch."""
         there = [root for root, inode in zip(self._roots, identity, strict=True) if inode]
         if not there:
             self._everywhere("the folders are not there")
@@ -132,7 +137,7 @@ class Watcher:
             news = self._inbox.take(min(self._due, check_due) - time.monotonic())
             if news.is_ready or time.monotonic() >= check_due:
                 if self._identity() != identity:
-                    return ""
+                    return MOVED
                 check_due = time.monotonic() + self._check
             self._answer(news)
             if news.ended:
@@ -141,21 +146,25 @@ class Watcher:
 
     def _answer(self, news: News) -> None:
         if news.is_ready:
-            logger.info("watching %s", ", ".join(map(str, self._roots)))
+            logger.log(logging.INFO if self._trouble else logging.DEBUG, "watching")
             self._is_watching = True
             self._everywhere("the watch has begun")
         elif news.is_too_much:
             self._everywhere("many files have changed")
         elif news.paths:
-            _guarded(self._look, news.paths)
+            is_seen = _guarded(self._look, news.paths)
+            if not is_seen or len(news.paths) > MANY_PATHS:
+                self._due = min(self._due, time.monotonic() + self._check)
         if time.monotonic() >= self._due:
             self._everywhere("some time has passed")
 
     def _wait(self, seconds: float, identity: Identity) -> None:
-        """Without a watch: look at everything now and then, until another folder is there."""
+        """Without a watch: look at everything now and then, until another root is there."""
+        # Not until an inode is another one: network folders may number theirs anew all the time.
+        there = list(map(bool, identity))
         end = time.monotonic() + seconds
         self._plan()
-        while (left := end - time.monotonic()) > 0 and self._identity() == identity:
+        while (left := end - time.monotonic()) > 0 and list(map(bool, self._identity())) == there:
             if self._inbox.sleep(min(left, self._check, max(self._due - time.monotonic(), 0))):
                 return
             if time.monotonic() >= self._due:
@@ -173,68 +182,22 @@ class Watcher:
         return tuple(map(_inode, self._roots))
 
     def _next_delay(self, reason: str, *, lasted: float) -> float:
-        if any(limit in reason for limit in LIMITS):
+        if any(sign in reason for sign in LASTING):
             return LONGEST_DELAY
-        return FIRST_DELAY if lasted > 10 * self._delay else min(2 * self._delay, LONGEST_DELAY)
+        return FIRST_DELAY if lasted > LONGEST_DELAY else min(2 * self._delay, LONGEST_DELAY)
 
-
-class News(NamedTuple):
-    """What the child has said since. `ended` is why there is no more to come."""
-
-    paths: frozenset[Path] = frozenset()
-    is_ready: bool = False
-    is_too_much: bool = False
-    ended: str = ""
-
-
-class _Inbox:
-    """Keeps what the child says until it is taken: many paths at most, whatever happens."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._news = News()
-        self.is_closed = False
-
-    def put(self, kind: str, rest: list[Any]) -> None:
-        with self._changed:
-            self._news = _with(self._news, kind, rest)
-            self._changed.notify()
-
-    def take(self, seconds: float) -> News:
-        """What is new; nothing is after so many seconds, or when it is closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.is_closed or self._news != News(), max(seconds, 0))
-            taken, self._news = self._news, News()
-            return taken
-
-    def sleep(self, seconds: float) -> bool:
-        """Whether it was closed meanwhile."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.is_closed, seconds)
-
-    def clear(self) -> None:
-        with self._changed:
-            self._news = News()
-
-    def close(self) -> None:
-        with self._changed:
-            self.is_closed = True
-            self._changed.notify()
-
-
-def _with(news: News, kind: str, rest: list[Any]) -> News:
-    match kind:
-        case "ready":
-            return news._replace(is_ready=True)
-        case "paths":
-            paths = news.paths.union(map(Path, rest))
-            if news.is_too_much or len(paths) > MAX_PATHS:
-                return news._replace(paths=frozenset(), is_too_much=True)
-            return news._replace(paths=paths)
-        case "failed":
-            return news._replace(ended=rest[0])
-        case _:
-            return news._replace(ended=news.ended or f"its process ended with {rest[0]}")
+    def _report(self, reason: str, *, lasted: float) -> None:
+        """What keeps happening is said once."""
+        is_news = reason != self._trouble or lasted > LONGEST_DELAY
+        self._trouble = reason
+        advice = "".join(f" To mend it: {text}." for sign, text in ADVICE.items() if sign in reason)
+        logger.log(
+            logging.WARNING if is_news else logging.DEBUG,
+            "the data folder is not watched: %s.%s Until it is, it is looked at every %g s.",
+            reason.removesuffix("."),
+            advice,
+            self._periods[False],
+        )
 
 
 def _outermost(roots: Sequence[Path]) -> list[Path]:
@@ -250,18 +213,11 @@ def _inode(root: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _report(reason: str, poll: float) -> None:
-    advice = "".join(f" To mend it: {text}." for sign, text in ADVICE.items() if sign in reason)
-    logger.warning(
-        "the data folder is not watched: %s.%s Until it is, it is looked at every %g s.",
-        reason,
-        advice,
-        poll,
-    )
-
-
-def _guarded(call: Callable[[Any], None], value: Any) -> None:
+def _guarded(call: Callable[[Any], None], value: Any) -> bool:
+    """Whether it went well."""
     try:
         call(value)
+        return True
     except Exception as error:  # noqa: BLE001 - one bad look must not end the watch
         logger.error("looking at what has changed failed:\n%s", frames(error))
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import queue
@@ -17,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from jan_server.store import watch_child, watch_process, watcher
+from jan_server.store import watch_child, watch_news, watch_process, watcher
 from jan_server.store.files import TEMPORARY
+from jan_server.store.watch_news import Inbox, News
 from jan_server.store.watch_process import WatchProcess
-from jan_server.store.watcher import News, Watcher
+from jan_server.store.watcher import Watcher
 
 PATIENCE = 20.0
 BEGUN = "the watch has begun"
@@ -210,6 +212,16 @@ def test_another_folder_of_that_name_is_watched_instead(told: Told, root: Path) 
         told.until_path(root / "x")
 
 
+def test_folders_whose_inodes_change_all_the_time_are_looked_at_often(
+    told: Told, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = itertools.count()
+    monkeypatch.setattr(watcher, "_inode", lambda _root: (0, next(numbers)))
+    with running(told, root, poll=0.05):
+        told.until_all("there is no watch")
+    assert "a folder was moved or replaced" in caplog.text
+
+
 def test_a_root_deleted_and_made_again_is_watched_though_its_inode_may_be_the_same(
     told: Told, root: Path
 ) -> None:
@@ -295,19 +307,30 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))
     ("reason", "advice"),
     [
         (
-            "OSError: OS file watch limit reached. about ['/x']",
+            "OSError: OS file watch limit reached.",
             " To mend it: raise fs.inotify.max_user_watches (sysctl).",
         ),
         ("its process ended with 1", ""),
     ],
 )
-def test_the_log_says_what_to_do(
-    caplog: pytest.LogCaptureFixture, reason: str, advice: str
+def test_the_log_says_what_to_do_once(
+    told: Told, root: Path, caplog: pytest.LogCaptureFixture, reason: str, advice: str
 ) -> None:
-    watcher._report(reason, 2.0)
-    assert caplog.messages == [
-        f"the data folder is not watched: {reason}.{advice} Until it is, it is looked at every 2 s."
-    ]
+    watching = Watcher([root], look=told.look, look_everywhere=told.look)
+    for lasted in (1.0, 1.0, 100.0):
+        watching._report(reason, lasted=lasted)
+    line = f"the data folder is not watched: {reason.removesuffix('.')}.{advice} "
+    assert caplog.messages == [line + "Until it is, it is looked at every 2 s."] * 2
+
+
+def test_a_data_folder_whose_name_is_not_utf_8_is_looked_at_often(
+    told: Told, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    root.mkdir()
+    with running(told, root, poll=0.05):
+        told.until_all("there is no watch")
+    assert "To mend it: give the data folder a name in UTF-8." in caplog.text
 
 
 def test_where_no_process_can_be_started_everything_is_looked_at_often(
@@ -328,8 +351,7 @@ def test_what_looking_raises_is_logged_and_ends_nothing(
         told.until_all(BEGUN)
         (root / "x").mkdir()
         told.until_path(root / "x")
-        (root / "y").mkdir()
-        told.until_path(root / "y")
+        told.until_all("some time has passed")  # So what was missed is seen soon.
     assert "in look\n" in caplog.text
     assert "builtins.ValueError" in caplog.text
     assert "a prompt" not in caplog.text
@@ -404,8 +426,8 @@ def test_the_child_does_not_outlive_a_killed_server(root: Path) -> None:
 def test_what_comes_faster_than_it_is_looked_at_is_put_together_and_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watcher, "MAX_PATHS", 3)
-    inbox = watcher._Inbox()
+    monkeypatch.setattr(watch_news, "MAX_PATHS", 3)
+    inbox = Inbox()
     inbox.put("paths", ["/a", "/b"])
     inbox.put("paths", ["/b", "/c"])
     assert inbox.take(0) == News(paths=frozenset(map(Path, ("/a", "/b", "/c"))))
@@ -421,12 +443,23 @@ def test_what_comes_faster_than_it_is_looked_at_is_put_together_and_bounded(
 def test_when_many_files_change_everything_is_looked_at(
     told: Told, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher, "MAX_PATHS", 1)
+    monkeypatch.setattr(watch_news, "MAX_PATHS", 1)
     with running(told, root):
         told.until_all(BEGUN)
         for name in "abc":
             (root / name).mkdir()
         told.until_all("many files have changed")
+
+
+def test_after_many_changes_at_once_everything_is_looked_at_soon(
+    told: Told, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "MANY_PATHS", 1)
+    with running(told, root):
+        told.until_all(BEGUN)
+        for name in "abc":
+            (root / name).mkdir()
+        told.until_all("some time has passed")
 
 
 @pytest.mark.parametrize(
