@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jan_server.errors import JanError
 from jan_server.logs import frames
 from jan_server.store import paths
 from jan_server.store.watch_news import Inbox, News
@@ -116,7 +117,8 @@ class Watcher:
         there = [root for root, inode in zip(self._roots, identity, strict=True) if inode]
         if not there:
             self._everywhere("the folders are not there")
-            self._wait(float("inf"), identity)
+            while self._identity() == identity and not self._inbox.sleep(self._check):
+                pass
             return ""
         self._inbox.clear()
         try:
@@ -218,6 +220,9 @@ def _guarded(call: Callable[[Any], None], value: Any) -> bool:
     try:
         call(value)
         return True
+    except JanError as error:
+        logger.warning("%s", error.message)
+        return False
     except Exception as error:  # noqa: BLE001 - one bad look must not end the watch
         logger.error("looking at what has changed failed:\n%s", frames(error))
         return False

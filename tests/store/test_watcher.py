@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from jan_server.errors import DataFolderMissing
 from jan_server.store import watch_child, watch_news, watch_process, watcher
 from jan_server.store.files import TEMPORARY
 from jan_server.store.watch_news import Inbox, News
@@ -355,6 +356,15 @@ def test_what_looking_raises_is_logged_and_ends_nothing(
     assert "in look\n" in caplog.text
     assert "builtins.ValueError" in caplog.text
     assert "a prompt" not in caplog.text
+
+
+def test_what_is_known_to_go_wrong_is_one_line_in_the_log(
+    told: Told, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told.raises = DataFolderMissing(tmp_path / "missing")
+    with running(told, tmp_path / "missing", poll=0.01):
+        told.until_all("the folders are not there")
+    assert caplog.messages == [str(told.raises)]
 
 
 def test_with_polling_changes_are_told_too(told: Told, root: Path) -> None:
