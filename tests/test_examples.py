@@ -48,10 +48,27 @@ def test_threads_are_kept_and_deleted(settings):
     assert said[2].endswith("is in the trash")
 
 
-def test_a_thread_by_hand_is_read_back(settings, data_folder):
+def test_a_thread_is_made_mended_and_spoilt_by_hand(settings, data_folder):
     with served(settings) as base:
-        said = run(base, sys.executable, EXAMPLES / "by_hand.py", data_folder)
-    assert said == "user: Remember the milk.\n"
+        said = run(base, sys.executable, EXAMPLES / "thread_by_hand.py", data_folder)
+    commands = ("$", "GET", "PATCH")
+    assert [line for line in said.splitlines() if not line.startswith(commands)] == [
+        "    user: Remember the milk.",
+        "    user: Remember the bread.",
+        "    assistant: I will.",
+        '"title": "Saturday", "mood": "hungry"',
+        "    user: Remember the bread.",
+        "    assistant: I will.",
+        "threads/shopping/messages.jsonl:3:1 expected a value",
+        "    threads/shopping/thread.json:2:1: ends too early. Mend the file by hand; "
+        "nothing was written.",
+    ]
+    assert [line for line in said.splitlines() if line.startswith("GET /threads/shopping: ")] == [
+        "GET /threads/shopping: Shopping",
+        "GET /threads/shopping: Saturday",
+        "GET /threads/shopping: Sunday",
+        "GET /threads/shopping: No thread has the id 'shopping'.",
+    ]
 
 
 def test_what_happens_is_printed_until_the_server_stops(data_folder):
