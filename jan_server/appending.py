@@ -2,32 +2,36 @@
 
 While a round of appends is being written, the requests that come meanwhile queue; the next round
 takes them all. Those for one thread share one write and one flush. Those for different threads
-share a few ways to worker threads and back: each system call in a worker lets go of the
-interpreter and must win it back from the event loop, so many workers cost more than they bring;
-some are needed, since flushes of different files that meet are done together by the file system.
+share the way to a worker thread and back, and their flushes are done at the same time: each system
+call in a worker lets go of the interpreter and must win it back from the event loop, so one worker
+does all but the flushes, which wait for the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
+from jan_server.errors import JanError
 from jan_server.store import Message, Store
-
-SHARES = 4
-"""How many workers a round is divided among."""
+from jan_server.store.appends import Begun
+from jan_server.store.together import append_all
 
 PATIENCE = 0.02
 """Seconds that a round may take before the next begins beside it: a thread whose lock another
 process holds must not hold up all others."""
 
-_MOST_WORKERS = 32
+MOST_THREADS = 64
+"""In a round: each has two files open."""
+
+_FLUSHERS = 8
+_WRITERS = 16
 
 Batch = Sequence[Mapping[str, Any]]
-Outcome = list[Message] | Exception
 
 
 class _Waiting(NamedTuple):
@@ -35,8 +39,8 @@ class _Waiting(NamedTuple):
     done: asyncio.Future[list[Message]]
 
 
-Share = dict[str, list[_Waiting]]
-"""By the thread's id."""
+Round = dict[str, list[_Waiting]]
+"""What waits, by the thread's id."""
 
 
 class Appending:
@@ -44,10 +48,11 @@ class Appending:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._workers = ThreadPoolExecutor(_MOST_WORKERS, thread_name_prefix="append")
-        self._waiting: Share = {}
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="append")
+        self._flushers = ThreadPoolExecutor(_FLUSHERS, thread_name_prefix="flush")
+        self._waiting: Round = {}
         self._busy: set[str] = set()
-        self._round: set[asyncio.Future[Any]] = set()
+        self._newest: asyncio.Future[Any] | None = None
         self._writing: set[asyncio.Future[Any]] = set()
 
     def __repr__(self) -> str:
@@ -63,54 +68,70 @@ class Appending:
     async def close(self) -> None:
         while self._writing:
             await asyncio.wait(self._writing)
-        self._workers.shutdown()
+        self._writers.shutdown()
+        self._flushers.shutdown()
 
     def _begin(self) -> None:
         """Begin a round with all that waits, unless one is being written."""
+        if self._newest is not None:
+            return
         ready = [id for id in self._waiting if id not in self._busy]
-        if self._round or not ready:
+        round = {id: self._waiting.pop(id) for id in islice(ready, MOST_THREADS)}
+        if not round:
             return
         loop = asyncio.get_running_loop()
-        self._round = set()
-        for first in range(min(SHARES, len(ready))):
-            share = {id: self._waiting.pop(id) for id in ready[first::SHARES]}
-            self._busy.update(share)
-            writing = loop.run_in_executor(self._workers, self._written, share)
-            writing.add_done_callback(partial(self._deliver, share))
-            self._round.add(writing)
-        self._writing |= self._round
-        loop.call_later(PATIENCE, self._go_on, self._round)
+        self._busy.update(round)
+        self._newest = writing = loop.run_in_executor(self._writers, self._write, round)
+        self._writing.add(writing)
+        writing.add_done_callback(partial(self._end, round))
+        loop.call_later(PATIENCE, self._go_on, writing)
 
-    def _go_on(self, round: set[asyncio.Future[Any]]) -> None:
-        """The next round may begin, though that one may still be written."""
-        if self._round is round:
-            self._round = set()
+    def _go_on(self, writing: asyncio.Future[Any]) -> None:
+        """The next round may begin, done or not."""
+        if self._newest is writing:
+            self._newest = None
             self._begin()
 
-    def _written(self, share: Share) -> list[list[Outcome]]:
-        """In a worker: what came of each request of each thread."""
-        return [self._append(id, [each.new for each in waiting]) for id, waiting in share.items()]
+    def _write(self, round: Round) -> list[list[list[Message] | JanError] | JanError]:
+        """In a worker: what came of each thread's requests."""
+        appends = [
+            (self._store.messages(id).appends(), [each.new for each in waiting])
+            for id, waiting in round.items()
+        ]
+        return append_all(appends, run=self._at_once)
 
-    def _append(self, id: str, batches: Sequence[Batch]) -> list[Outcome]:
-        try:
-            return list(self._store.messages(id).append_many(batches))
-        except Exception as error:  # noqa: BLE001  # It is raised where each of them is awaited.
-            return [error] * len(batches)
+    def _at_once(
+        self, flush: Callable[[Begun], JanError | None], begun: Sequence[Begun]
+    ) -> list[JanError | None]:
+        """As `map`; several flushes share one way to another thread."""
+        if len(begun) == 1:
+            return [flush(begun[0])]
+        shares = [begun[first::_FLUSHERS] for first in range(min(_FLUSHERS, len(begun)))]
+        found: list[JanError | None] = [None] * len(begun)
+        flushed = self._flushers.map(lambda share: list(map(flush, share)), shares)
+        for first, errors in enumerate(flushed):
+            found[first::_FLUSHERS] = errors
+        return found
 
-    def _deliver(self, share: Share, writing: asyncio.Future[list[list[Outcome]]]) -> None:
-        self._busy.difference_update(share)
+    def _end(self, round: Round, writing: asyncio.Future[Any]) -> None:
+        self._busy.difference_update(round)
         self._writing.discard(writing)
-        self._round.discard(writing)
-        for waiting, outcomes in zip(share.values(), writing.result(), strict=True):
-            for each, outcome in zip(waiting, outcomes, strict=True):
-                _finish(each.done, outcome)
+        failed = writing.exception()
+        outcomes = [failed] * len(round) if failed else writing.result()
+        for waiting, outcome in zip(round.values(), outcomes, strict=True):
+            _tell(waiting, outcome)
+        self._go_on(writing)
         self._begin()
 
 
-def _finish(done: asyncio.Future[list[Message]], outcome: Outcome) -> None:
-    if done.done():
-        return  # Whoever waited has left.
-    if isinstance(outcome, Exception):
-        done.set_exception(outcome)
-    else:
-        done.set_result(outcome)
+def _tell(
+    waiting: Sequence[_Waiting], outcome: list[list[Message] | JanError] | BaseException
+) -> None:
+    each = [outcome] * len(waiting) if isinstance(outcome, BaseException) else outcome
+    for (_, done), answer in zip(waiting, each, strict=True):
+        if done.done():
+            continue  # Whoever waited has left.
+        if isinstance(answer, BaseException):
+            done.set_exception(answer)
+        else:
+            done.set_result(answer)

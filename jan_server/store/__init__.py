@@ -46,7 +46,6 @@ from jan_server import ids
 from jan_server.errors import JanError, ReadOnly, SettingsInvalid
 from jan_server.events import Cause, Event, Publish, unheard
 from jan_server.store import formats, paths
-from jan_server.store.appends import new_messages
 from jan_server.store.collection import Collection
 from jan_server.store.document import Document, written, written_line
 from jan_server.store.ends import Ends
@@ -59,6 +58,7 @@ from jan_server.store.index import Index
 from jan_server.store.lines import Shared
 from jan_server.store.locks import Locks
 from jan_server.store.messages import Messages
+from jan_server.store.new_messages import new_messages
 from jan_server.store.read_only import Refusing, check_readable, own_folder
 from jan_server.store.replies import Replies
 from jan_server.store.restoring import Restored, restore

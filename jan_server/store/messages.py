@@ -14,10 +14,11 @@ from jan_server import ids
 from jan_server.errors import JanError, NotFound
 from jan_server.events import Change
 from jan_server.store import formats
-from jan_server.store.appends import Appends, Batch
+from jan_server.store.appends import Appends
 from jan_server.store.edits import Condition, Edits
 from jan_server.store.history import History, Message, message_changes
 from jan_server.store.lines import Lines, Shared
+from jan_server.store.new_messages import Batch, Outcome
 
 MessageList = list[Message]
 
@@ -118,12 +119,16 @@ class Messages:
             raise made
         return made
 
-    def append_many(self, batches: Sequence[Batch]) -> Sequence[MessageList | JanError]:
+    def append_many(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """As several `append`, with one write and one flush. Raises what is wrong for all.
 
         Of a batch that is refused nothing is written, and the others are.
         """
-        return Appends(self._shared, self._lines, recover=self._recover).append(batches)
+        return self.appends().append(batches)
+
+    def appends(self) -> Appends:
+        """For those who append to several threads at once (together.append_all)."""
+        return Appends(self._shared, self._lines, recover=self._recover)
 
     def modify(
         self, id: str, changes: Mapping[str, Any], *, condition: Condition = always
