@@ -133,6 +133,7 @@ class Place:
         self.kind = kind
         self.root = root
         self.path = Path(os.path.realpath(root / kind.folder))
+        self._below = f"{self.path}{os.sep}"
         self._roots = (root, self.path)
         self._listing: _Listing | None = None
 
@@ -194,11 +195,15 @@ class Place:
         return any(real.is_relative_to(root) for root in self._roots)
 
     def where(self, folder: Path) -> str:
+        # Asked several times for each change: on texts it costs a tenth.
+        text = str(folder)
+        if os.sep == "/" and text.startswith(self._below):
+            return text[len(self._below) :]
         return folder.relative_to(self.path).as_posix()
 
     def shown(self, path: Path) -> str:
         """A path as people are told it: from the data folder on."""
-        return f"{self.kind.folder}/{path.relative_to(self.path).as_posix()}"
+        return f"{self.kind.folder}/{self.where(path)}"
 
     def names(self, folder: Path) -> frozenset[str]:
         """The names in a folder; of the kind's own read again only when its signature says so."""
