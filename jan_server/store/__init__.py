@@ -51,7 +51,7 @@ from jan_server.store.document import Document, written, written_line
 from jan_server.store.ends import Ends
 from jan_server.store.entries import Entry
 from jan_server.store.expiry import expire, make_room
-from jan_server.store.files import Files, Signature
+from jan_server.store.files import Files, Signature, signature_at
 from jan_server.store.histories import Histories
 from jan_server.store.history import Message
 from jan_server.store.index import Index
@@ -146,7 +146,7 @@ class Store:
     def generation(self) -> formats.Generation:
         """Whose shape new files get: Jan 0.4's (A) or today's Jan's (C)."""
         signs = formats.SIGNS_OF_TODAY
-        return formats.generation(name for name in signs if (self.root / name).exists())
+        return formats.generation(name for name in signs if signature_at(f"{self.root}/{name}"))
 
     @property
     def watched_folders(self) -> Sequence[Path]:
