@@ -23,8 +23,10 @@ from urllib.parse import quote
 import pytest
 
 from jan_server.settings import Settings
+from jan_server.store import Store
+from jan_server.store.locks import Locks
+from jan_server.store.replies import Replies
 from tests.api import Api, assert_like
-from tests.conftest import tree
 from tests.running import served
 
 A, B, C = (
@@ -341,13 +343,16 @@ def folder(api: Api) -> Path:
 
 
 def others(api: Api, folder: Path) -> dict[str, bytes]:
-    """Every file but those of this folder; the time of a thread that got a message of ours moves
-    within a second of that."""
-    below = f"{folder.relative_to(api.root)}/"
+    """Every file but those of this folder, and our own.
+
+    A thread that got a message of ours is touched within a second of that: while a later row runs.
+    """
     return {
-        name: UPDATED.sub(b"", data)
-        for name, data in tree(api.root).items()
-        if not name.startswith(below)
+        str(path): UPDATED.sub(b"", path.read_bytes())
+        for path in api.root.rglob("*")
+        if not any(part.startswith(".jan_server") for part in path.parts)
+        and not path.is_relative_to(folder)
+        and path.is_file()
     }
 
 
@@ -437,6 +442,31 @@ def _without_ours(raw: bytes) -> bytes:
     return re.sub(rb"\{\s*\}", b"{}", raw)
 
 
+@pytest.mark.parametrize("name", [name for name, edit in EDITS.items() if edit.stale])
+def test_what_was_never_seen_whole_is_an_error_with_its_place(
+    name: str, api: Api, folder: Path
+) -> None:
+    edit, id = EDITS[name], f"{folder.name}-new"
+    staged = api.root / id
+    shutil.copytree(folder, staged)
+    edit.act(staged)
+    with api.events() as events:
+        staged.rename(api.root / "threads" / id)
+        status, value, _ = api.answer(f"/threads/{id}")
+        assert (status, value["error"]["code"]) == (500, "file_unreadable")
+        assert value["message"].startswith(f"threads/{id}/{edit.stale}")
+        assert api.answer(f"/threads/{id}", "PATCH", {"title": "x"})[0] == 409
+        assert api.texts(id) == list(edit.texts)
+        *_, event = events.until(f"thread broken {id}")
+    assert (event["etag"], event["problem"].startswith(f"threads/{id}/")) == (None, True)
+    assert id not in api.listed()
+    assert folder.name in api.listed()
+    assert_like(api.report(f"threads/{id}"), edit.report)
+    with api.events() as events:
+        shutil.rmtree(api.root / "threads" / id)
+        events.until(f"thread deleted {id}")
+
+
 def test_a_line_of_fifty_megabytes_is_served_whole(api: Api, folder: Path) -> None:
     text = "long " * 10_000_000
     with api.events() as events:
@@ -468,6 +498,40 @@ def test_an_edited_title_is_told_with_its_new_etag(api: Api, folder: Path) -> No
         *_, event = events.until(f"thread updated {folder.name}")
     _, _, new = api.answer(f"/threads/{folder.name}")
     assert event["etag"] == new.getheader("ETag") != old.getheader("ETag")
+
+
+# Replies that grow
+
+
+def test_a_reply_that_nobody_writes_any_more_becomes_a_message(api: Api, folder: Path) -> None:
+    reply = {"role": "assistant", "content": "so far", "status": "in_progress"}
+    with api.events() as events:
+        put(".reply-r.json", json.dumps(reply).encode())(folder)
+        assert api.texts(folder.name) == [*ALL, ("r", "so far")]
+        events.until(f"message created r {folder.name}")
+    message = api.get(f"/threads/{folder.name}/messages/r")
+    assert (message["status"], message["role"]) == ("incomplete", "assistant")
+    assert api.texts(folder.name) == [*ALL, ("r", "so far")]
+    assert sorted(read_regular(folder)) == ["messages.jsonl", "thread.json"]
+    assert read_regular(folder)["messages.jsonl"].startswith(LINES + b'{"id":"r",')
+
+
+def test_a_reply_that_another_process_writes_is_shown_as_it_grows(api: Api, folder: Path) -> None:
+    store = Store(api.root, fsync=False)
+    work = api.root / ".jan_server"
+    replies = Replies(store.files, Locks(work / "locks"), torn=work / "torn")
+    given = {"role": "assistant", "id": "r"}
+    with replies.begin(store.messages(folder.name), given) as reply:
+        for piece in ("so", " far"):
+            reply.grow(piece)
+            reply.save()
+            assert api.texts(folder.name) == [*ALL, ("r", reply.text)]
+            message = api.get(f"/threads/{folder.name}/messages/r")
+            assert (message["status"], message["role"]) == ("in_progress", "assistant")
+        assert api.get(f"/threads/{folder.name}/messages?order=desc&limit=1")["first_id"] == "r"
+        reply.finish()
+    assert api.get(f"/threads/{folder.name}/messages/r")["status"] == "ready"
+    assert api.texts(folder.name) == [*ALL, ("r", "so far")]
 
 
 # Folders
