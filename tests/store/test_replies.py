@@ -416,6 +416,17 @@ def test_where_no_locks_can_be_had_a_reply_is_shown_and_left_alone(
     assert (lines(root), reply_files(root)) == ([], [".reply-r.json"])
 
 
+def test_a_read_only_store_shows_what_was_left_and_writes_nothing(
+    root: Path, replies: Replies, thread: Messages
+) -> None:
+    with replies.begin(thread, {**GIVEN, "id": "r"}) as reply:
+        reply.grow("so far")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    listed = Store(root, read_only=True).open().messages("one").list()
+    assert [(m.id, m.value["status"]) for m in listed[1:]] == [("r", "incomplete")]
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
 def failing(root: Path, system: FailingSystem, clock: Clock) -> tuple[Replies, Messages]:
     store = Store(root, files=Files(system=system))
     return replies_of(store, clock=clock), store.messages("one")
