@@ -196,6 +196,22 @@ class Folder(RuleBasedStateMachine):
         assert Counter(added) == Counter([ours, theirs["value"].encode(), by_hand])
 
     @precondition(lambda self: self.threads)
+    @rule(number=numbers, text=texts)
+    def a_message_changed_while_a_hand_saves_them_with_another(
+        self, number: int, text: str
+    ) -> None:
+        name, thread = self._pick(number)
+        for id, old in _served(thread.messages)[:1]:
+            by_hand = self._line(text)
+            theirs = _ended(thread.messages) + by_hand + b"\n"
+            with self._meanwhile("modify", name, id, text) as changed:
+                self._save_messages(name, theirs)
+            thread.messages = self._messages(name)
+            # The hand's may have come last, with the message as it was when that was read.
+            ours = theirs.replace(old, changed["value"].encode(), 1)
+            assert thread.messages in (ours, theirs)
+
+    @precondition(lambda self: self.threads)
     @rule(number=numbers, title=texts)
     def a_title_changed_while_a_hand_saves_another_key(self, number: int, title: str) -> None:
         name, thread = self._pick(number)
@@ -316,6 +332,11 @@ class Folder(RuleBasedStateMachine):
         target.write_text(json.dumps(document))
         if not in_place:
             target.replace(path)
+
+    def _save_messages(self, name: str, data: bytes) -> None:
+        target = self._path(name) / ".saved"
+        target.write_bytes(data)
+        target.replace(self._path(name) / "messages.jsonl")
 
     def _write_by_hand(self, name: str, data: bytes) -> None:
         fd = os.open(
