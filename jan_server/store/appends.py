@@ -112,6 +112,7 @@ class Appends:
         )
         new = [message for each in outcomes if isinstance(each, list) for message in each]
         if not new:
+            self._shared.ends.keep(path, end)
             yield Begun(outcomes)
             return
         data = b"".join(message.raw + b"\n" for message in new)
