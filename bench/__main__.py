@@ -32,10 +32,13 @@ DATA = Path(__file__).parent.parent / "data"
 
 
 class Part(Struct, frozen=True):
+    """`why` is said below the table when a bound is missed: what a profile shows."""
+
     title: str
     measure: Callable[[Subject], list[Figure]]
     needs_model: bool = False
     is_usual: bool = True
+    why: str = ""
 
 
 PARTS = {
@@ -87,11 +90,14 @@ def _run(name: str, subject: Subject) -> bool:
     """Measure a part and write its section; whether every bound was kept."""
     part = PARTS[name]
     figures = part.measure(subject)
+    passed = all(figure.passed for figure in figures)
     shown = table(figures, command=f"python -m bench --only {name}")
+    if part.why and not passed:
+        shown += f"\n{part.why}\n"
     click.echo(f"{part.title}\n\n{shown}")
     order = [part.title for part in PARTS.values()]
     results.write({part.title: f"{_on_what(part, subject)}\n\n{shown}"}, order=order)
-    return all(figure.passed for figure in figures)
+    return passed
 
 
 def _on_what(part: Part, subject: Subject) -> str:

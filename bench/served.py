@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -30,6 +31,16 @@ class Server:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def cpu(self) -> float | None:
+        """Seconds of processor time that it has taken; None where the system does not say."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return None
+        # The name before may hold anything: fields are counted from its closing bracket.
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def wait(self) -> float:
         """Seconds from the start of the process to the answer of its first request."""

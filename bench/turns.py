@@ -17,10 +17,15 @@ SECONDS = 0.2
 
 
 class Comparison(Struct, frozen=True):
-    """What the rounds gave, ours and the peer's, in the order in which they were asked."""
+    """What the rounds gave, ours and the peer's, in the order in which they were asked.
+
+    `cpu` are the milliseconds of processor time that an answer took of each server: what a busy
+    machine does not change. None where the system does not say.
+    """
 
     ours: list[Round]
     peers: list[Round]
+    cpu: tuple[float | None, float | None]
 
     def time(self, name: str, *, bound: float, ratio: float | None, detail: str = "") -> Figure:
         """How long an answer takes: the median one, in milliseconds."""
@@ -32,7 +37,7 @@ class Comparison(Struct, frozen=True):
             bound=bound,
             unit=" ms",
             ratio=Ratio(peer=of[1], value=against, bound=ratio),
-            detail=detail or self._slow(),
+            detail=self._beside(detail),
         )
 
     def rate(
@@ -56,7 +61,7 @@ class Comparison(Struct, frozen=True):
             ratio=Ratio(peer=of[1], value=share, bound=at_least, is_floor=True)
             if at_most is None
             else Ratio(peer=of[1], value=1 / share, bound=at_most),
-            detail=detail or self._slow(),
+            detail=self._beside(detail),
         )
 
     @property
@@ -75,10 +80,19 @@ class Comparison(Struct, frozen=True):
         pairs = zip(self.ours, self.peers, strict=True)
         return median(of(ours) / of(peer) for ours, peer in pairs)
 
-    def _slow(self) -> str:
-        ours, peers = self.p99
-        p50, other = self._medians(lambda round: 1000 * round.p50)
-        return f"p50 {p50:.2f} and {other:.2f} ms, p99 {ours:.2f} and {peers:.2f} ms"
+    def _beside(self, detail: str) -> str:
+        p50 = _both(self._medians(lambda round: 1000 * round.p50))
+        return "; ".join(
+            [
+                f"p50 {p50}, p99 {_both(self.p99)} ms",
+                *([f"processor {_both(self.cpu)} ms"] if None not in self.cpu else []),
+                *([detail] if detail else []),
+            ]
+        )
+
+
+def _both(values: tuple[float | None, float | None]) -> str:
+    return " and ".join(f"{value:.2f}" for value in values if value is not None)
 
 
 def take_turns(
@@ -91,10 +105,22 @@ def take_turns(
 ) -> Comparison:
     """`requests` are each connection's own. The first round, which warms both up, is not counted;
     which of the two begins a round alternates."""
-    with closing(Client(ours.port, requests)) as one, closing(Client(peer.port, requests)) as other:
-        counted: tuple[list[Round], list[Round]] = ([], [])
-        for number in range(rounds + 1):
-            sides = [(one, counted[0]), (other, counted[1])]
-            for client, results in sides if number % 2 else reversed(sides):
-                results.append(client.run(seconds))
-        return Comparison(counted[0][1:], counted[1][1:])
+    sides = [(ours, Client(ours.port, requests)), (peer, Client(peer.port, requests))]
+    with closing(sides[0][1]), closing(sides[1][1]):
+        for _, client in sides:
+            client.run(seconds)
+        before = [server.cpu() for server, _ in sides]
+        counted: list[list[Round]] = [[], []]
+        for number in range(rounds):
+            for side in (0, 1) if number % 2 else (1, 0):
+                counted[side].append(sides[side][1].run(seconds))
+        after = [server.cpu() for server, _ in sides]
+    ours_cpu, peers_cpu = map(_each, before, after, counted)
+    return Comparison(counted[0], counted[1], (ours_cpu, peers_cpu))
+
+
+def _each(before: float | None, after: float | None, rounds: list[Round]) -> float | None:
+    """Milliseconds an answer."""
+    if before is None or after is None:
+        return None
+    return 1000 * (after - before) / sum(len(round.times) for round in rounds)
