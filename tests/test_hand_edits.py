@@ -366,6 +366,7 @@ def test_an_edit_by_hand_is_served_told_listed_and_reported(
 ) -> None:
     edit, id = EDITS[name], folder.name
     before = others(api, folder)
+    api.texts(id)  # Somebody looks at the thread: what is edited then can be told line by line.
     with api.events() as events:
         edit.act(folder)
         edited = read_regular(folder)

@@ -92,7 +92,7 @@ async def _data(services: Services, event: Event) -> dict[str, Any]:
 
 
 async def _message(_services: Services, event: Event) -> Any:
-    return messages._shown(event.thread_id or "", event.resource)
+    return messages.shown(event.thread_id or "", event.resource)
 
 
 async def _thread(services: Services, event: Event) -> Any:
@@ -104,7 +104,7 @@ async def _assistant(services: Services, event: Event) -> Any:
 
 
 async def _model(services: Services, event: Event) -> Any:
-    return models._shown(await asyncio.to_thread(services.models.get, event.id))
+    return models.shown(await asyncio.to_thread(services.models.get, event.id))
 
 
 async def _entry(collection: Collection, id: str) -> msgspec.Raw:

@@ -66,7 +66,7 @@ async def retrieve_message(services: Services, request: Request) -> Response:
     message = messages.kept(message_id)
     if message is None:
         message = await asyncio.to_thread(messages.get, message_id)
-    return resource_response(request, _shown(id, message), etag=message.etag)
+    return resource_response(request, shown(id, message), etag=message.etag)
 
 
 async def modify_message(services: Services, request: Request) -> Response:
@@ -108,7 +108,7 @@ def check_content(content: str | list[SentPart], path: str) -> None:
 
 def _list(messages: Messages, query: PageQuery, client: representations.Client) -> bytes:
     """The body of a list; of the newest ones only the end of the file is read."""
-    show = partial(_shown, messages.thread_id)
+    show = partial(shown, messages.thread_id)
     count = representations.newest("messages", query, client)
     if count is not None:
         found, has_more = messages.last(count)
@@ -123,10 +123,10 @@ def _list(messages: Messages, query: PageQuery, client: representations.Client) 
 
 
 def _changed_response(thread_id: str, message: StoredMessage) -> Response:
-    return json_response(_shown(thread_id, message), headers=resource_headers(message.etag))
+    return json_response(shown(thread_id, message), headers=resource_headers(message.etag))
 
 
-def _shown(thread_id: str, message: StoredMessage) -> dict[str, Any]:
+def shown(thread_id: str, message: StoredMessage) -> dict[str, Any]:
     completed = formats.seconds(message.value.get("completed_at"))
     return representations.message(
         message.value,

@@ -48,12 +48,12 @@ async def list_models(services: Services, request: Request) -> Response:
     query = read_query(request, ModelsQuery)
     everything = query.state is not UNSET
     found = await asyncio.to_thread(services.models.list, everything=everything)
-    return json_response(representations.list_object(found, show=_shown))
+    return json_response(representations.list_object(found, show=shown))
 
 
 async def retrieve_model(services: Services, request: Request) -> Response:
     model = await asyncio.to_thread(services.models.get, request.path_params["model_id"])
-    return resource_response(request, _shown(model), etag=model.etag, stale=model.stale)
+    return resource_response(request, shown(model), etag=model.etag, stale=model.stale)
 
 
 async def download_model(services: Services, request: Request) -> Response:
@@ -70,9 +70,9 @@ async def delete_model(services: Services, request: Request) -> Response:
     return json_response(deleted)
 
 
-def _shown(model: KnownModel) -> dict[str, Any]:
+def shown(model: KnownModel) -> dict[str, Any]:
     sources = model.manifest.downloads()
-    shown = representations.model(
+    answer = representations.model(
         model.value,
         id=model.id,
         created=model.created,
@@ -80,7 +80,8 @@ def _shown(model: KnownModel) -> dict[str, Any]:
         state=model.state,
         source_url=sources[0].url if sources else "",
     )
-    return {**shown, "download_error": model.download_error} if model.download_error else shown
+    failed = {"download_error": model.download_error} if model.download_error else {}
+    return {**answer, **failed}
 
 
 DOWNLOAD = Route(

@@ -150,9 +150,8 @@ class Store:
 
     @property
     def watched_folders(self) -> Sequence[Path]:
-        """Where changes are of interest: the data folder, and where links lead its own folders."""
-        links = (c.place.path for c in self._collections if c.place.path.parent != self.root)
-        return (self.root, *links)
+        """Where changes are of interest: not in our own folder, nor in Jan's engines and logs."""
+        return [collection.place.path for collection in self._collections]
 
     def keep(self) -> None:
         """From now on somebody calls `look` for what changes, so that lists need not scan."""
@@ -275,13 +274,21 @@ class Store:
         )
 
     def messages_changed(self, thread: Entry, old: Signature | None, cause: Cause) -> None:
-        """Tell what somebody did to a thread's messages since their file had that signature."""
+        """Tell what somebody did to a thread's messages since their file had that signature.
+
+        That some stand in another order, or that it is not known which are others, is a change of
+        the thread.
+        """
         try:
             changes = self.messages(thread.id).changes_since(old.size if old else None)
         except JanError as error:
             logger.warning("what changed in the messages of %s is not told: %s", thread.id, error)
             return
-        for change, message in changes:
+        if changes is None:
+            self._publish(
+                Event(kind="thread", id=thread.id, change="updated", cause=cause, etag=thread.etag)
+            )
+        for change, message in changes or ():
             gone = change == "deleted"
             event = Event(
                 kind="message",

@@ -172,6 +172,13 @@ class Index:
         """
         return self._look(self.place.where(folder), folder, cause)
 
+    def notice(self, folder: Path) -> None:
+        """Somebody is about to read the files beside the document, which are not as they were."""
+        where = self.place.where(folder)
+        with self._guard:
+            if not self._ours[where]:
+                self._look_at_companion(where)
+
     def look_below(self, path: Path) -> None:
         """Look at the resource that a changed path belongs to, or at all that it holds."""
         owner = self.place.owner(path)
@@ -214,8 +221,12 @@ class Index:
             if not self.place.holds(folder):
                 self._forget(where, cause)
                 return None
+            is_noted = cause == "api" or not self._ours[where]
+            if is_noted:
+                # First: showing a thread may read its messages, and then what they were is gone.
+                self._look_at_companion(where, cause)
             reading = read(self.place, self._files, folder, id=self._entries.id_of(where))
-            if cause == "api" or not self._ours[where]:
+            if is_noted:
                 self._note(where, reading, cause)
             return reading
 
@@ -277,13 +288,13 @@ class Index:
             and self.place.kind.companion(Path(folder)) == entry.companion
         )
 
-    def _look_at_companion(self, where: str) -> None:
+    def _look_at_companion(self, where: str, cause: Cause = "file") -> None:
         entry = self._entries.at(where)
         if entry is None:
             return
         old, entry.companion = entry.companion, self.place.kind.companion(self.place.path / where)
         if entry.companion != old:
-            self._tell_of_companion(entry, old, "file")
+            self._tell_of_companion(entry, old, cause)
 
     def _check_root(self) -> None:
         if not self._is_here():
@@ -302,7 +313,7 @@ class Index:
         entry = old
         if entry is None:
             entry, *readdressed = self._entries.add(where)
-        was, entry.companion = entry.companion, self.place.kind.companion(self.place.path / where)
+            entry.companion = self.place.kind.companion(self.place.path / where)
         entry.signature, entry.problem = reading.signature, reading.problem
         entry.is_settled = False
         document = reading.document
@@ -312,8 +323,6 @@ class Index:
             self._show_again(entry, document, is_settled=reading.is_settled)
         if change:
             self._tell(entry, change, cause, document)
-        if old is not None and entry.companion != was:
-            self._tell_of_companion(entry, was, cause)
         self._look_again(readdressed, cause)
 
     def _show_again(self, entry: Entry, document: Document, *, is_settled: bool) -> None:

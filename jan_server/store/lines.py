@@ -72,6 +72,8 @@ class Lines:
     def history(self, folder: Path) -> History:
         """The whole file as it is now."""
         path = self.path(folder)
+        if self.current(folder) is None:
+            self._shared.threads.index.notice(folder)  # While it is known what was there before.
         try:
             return self._shared.histories.read(path, shown=self.shown(folder))
         except OSError as error:

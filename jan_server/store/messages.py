@@ -60,6 +60,7 @@ class Messages:
         can tell.
         """
         folder = self.folder()
+        self._shared.replies.recover(self, folder)
         pending = self._shared.replies.pending(folder)
         found, has_more = self._lines.last(folder, count)
         known = {message.id for message in found}
@@ -161,18 +162,21 @@ class Messages:
         found = self._lines.added_since(self.folder(), size)
         return None if found is None else list(found)
 
-    def changes_since(self, size: int | None) -> Sequence[tuple[Change, Message]]:
-        """What others changed since the file had `size` bytes; None: it was not there.
+    def changes_since(self, size: int | None) -> Sequence[tuple[Change, Message]] | None:
+        """What others changed since the file had `size` bytes; None `size`: it was not there.
 
-        Whole when the file was read then. Else only what was added is known, if that is all.
+        Whole when the file was read then. Else only what was added is known, if that is all. None
+        when something changed and that is no message, or it is not known which.
         """
         folder = self.folder()
-        path = self._lines.path(folder)
-        before = self._shared.histories.last_seen(path)
-        if before is not None and len(before.raw) == (size or 0):
-            old = self._lines.seen(before, folder)
-            return message_changes(old, self._lines.messages(folder))
-        return [("created", message) for message in self.appended_since(size or 0) or ()]
+        before = self._shared.histories.last_seen(self._lines.path(folder))
+        if before is None or len(before.raw) != (size or 0):
+            added = self._lines.added_since(folder, size or 0)
+            return None if added is None else [("created", message) for message in added]
+        old = self._lines.seen(before, folder)
+        now = self._lines.history(folder)
+        changes = message_changes(old, self._lines.seen(now, folder))
+        return None if not changes and now.raw != before.raw else changes
 
     def touch(self) -> None:
         """Let `thread.json` follow: its last update, and `metadata.lastMessage` where that is.

@@ -183,6 +183,8 @@ class Place:
             return False
         try:
             document = os.lstat(f"{text}/{self.kind.document}")
+        except PermissionError:
+            return True  # It may not be entered: whoever reads it is told so.
         except OSError:
             return self.kind.counts_without(folder)
         return not stat.S_ISLNK(document.st_mode) or self.is_inside(folder / self.kind.document)

@@ -42,7 +42,7 @@ SKIP = (paths.WORK_FOLDER, ".git")
 
 ADVICE = {
     "OS file watch limit reached": "raise fs.inotify.max_user_watches (sysctl)",
-    "Too many open files": "raise fs.inotify.max_user_instances (sysctl)",
+    "Too many open files": "raise fs.inotify.max_user_instances (sysctl) or ulimit -n",
     "Permission denied": "make that folder readable, or move it out",
     "Unable to decode path": "give that file a name in UTF-8",
     "surrogates not allowed": "give the data folder a name in UTF-8",
