@@ -34,7 +34,8 @@ def tails(files: Files, path: Path, *, length: int) -> Iterator[Tail]:
 
     Each time the file is read as it is then. Raises OSError.
     """
-    while True:
+    is_whole = False
+    while not is_whole:
         raw, signature = files.read_from(path, -length)
         is_whole = signature.size <= length
         # The first line is only a part, unless all is read.
@@ -42,6 +43,4 @@ def tails(files: Files, path: Path, *, length: int) -> Iterator[Tail]:
         if start or is_whole:
             ends_line = not raw or raw.endswith(b"\n")
             yield Tail(jsonl.records(raw, start=start), is_whole, ends_line)
-        if is_whole:
-            return
         length *= _WIDER

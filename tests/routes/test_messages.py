@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.testclient import TestClient
@@ -217,3 +219,170 @@ def test_messages_of_todays_jan_are_in_seconds_without_empty_attachments(client,
     [message] = client.get("/v1/threads/c/messages").json()["data"]
     assert (message["created_at"], message["completed_at"]) == (1757840130, 1757840131)
     assert "attachments" not in message
+
+
+# Changing and deleting
+
+LINE = '{"id":"m1","role":"user","content":"hi","created":1705312350123,"updated":1705312350123}'
+OTHER = '{ "id": "m2", "role": "assistant", "content": "ho", "x": 1.50 }'
+
+
+@pytest.fixture
+def two(write, thread, file):
+    write("threads/a/messages.jsonl", f"{LINE}\n{OTHER}\n")
+    return thread
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST"])
+def test_a_change_replaces_keys_of_one_line(method, client, two, file):
+    changes = {"content": "hello", "metadata": {"k": 1}, "status": None, "mine": [1]}
+    answer = client.request(method, f"{two}/m1", json=changes)
+    assert answer.status_code == 200
+    stored, other = file.read_text().splitlines()
+    assert other == OTHER
+    assert json.loads(stored) == {
+        **json.loads(LINE),
+        "content": [{"type": "text", "text": {"value": "hello", "annotations": []}}],
+        "metadata": {"k": 1},
+        "status": None,
+        "mine": [1],
+        "updated": json.loads(stored)["updated"],
+    }
+    assert client.get(f"{two}/m1").json() == answer.json()
+    assert client.get(f"{two}/m1").headers["etag"] == answer.headers["etag"]
+
+
+def test_what_is_the_servers_is_passed_over_and_a_change_of_nothing_writes_nothing(
+    client, two, file
+):
+    sent = {**client.get(f"{two}/m1").json(), "created": 1, "thread_id": "z", "object": "z"}
+    sent = {key: sent[key] for key in ("id", "role", "content", "created", "thread_id", "object")}
+    answer = client.patch(f"{two}/m1", json=sent)
+    assert answer.json() == client.get(f"{two}/m1").json()
+    assert file.read_text() == f"{LINE}\n{OTHER}\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"role": "robot"}, "$.role"),
+        ({"role": None}, "$.role"),
+        ({"content": None}, "$.content"),
+        ({"content": []}, "$.content"),
+        ({"content": [{"type": "text"}]}, "$.content[0].text"),
+        ({"metadata": 7}, "$.metadata"),
+    ],
+)
+def test_a_wrong_change_is_a_400_with_its_place(client, two, file, body, param):
+    answer = client.patch(f"{two}/m1", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert file.read_text() == f"{LINE}\n{OTHER}\n"
+
+
+def test_a_deleted_message_is_in_the_trash_and_can_be_put_back(client, two, file):
+    answer = client.delete(f"{two}/m1")
+    assert answer.json() == {"id": "m1", "object": "thread.message.deleted", "deleted": True}
+    assert file.read_text() == f"{OTHER}\n"
+    assert client.get(f"{two}/m1").status_code == 404
+    [deletion] = client.get("/v1/trash").json()["data"]
+    assert client.post(f"/v1/trash/{deletion['id']}/restore").status_code == 200
+    assert file.read_text() == f"{LINE}\n{OTHER}\n"
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_what_is_not_there_cannot_be_changed(method, client, two):
+    for path, code in ((f"{two}/nope", "message_not_found"), (f"{two}/..", "invalid_id")):
+        answer = client.request(method, path.replace("..", "%2E%2E"), json={})
+        assert answer.json()["error"]["code"] == code
+    missing = client.request(method, "/v1/threads/nope/messages/m1", json={})
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "thread_not_found")
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_a_change_of_what_was_changed_since_is_a_412(method, client, two, file):
+    etag = client.get(f"{two}/m1").headers["etag"]
+    edited = f"{LINE.replace('hi', 'by hand')}\n{OTHER}\n"
+    file.write_text(edited)
+    condition = {"If-Match": etag}
+    answer = client.request(method, f"{two}/m1", json={"role": "system"}, headers=condition)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (412, "precondition_failed")
+    assert file.read_text() == edited
+    condition = {"If-Match": client.get(f"{two}/m1").headers["etag"]}
+    answer = client.request(method, f"{two}/m1", json={"role": "system"}, headers=condition)
+    assert answer.status_code == 200
+
+
+def test_an_etag_is_of_one_line_and_a_304_answers_who_knows_it(client, two, file):
+    created = client.post(two, json={"role": "user", "content": "x"})
+    etag = client.get(f"{two}/m1").headers["etag"]
+    file.write_text(file.read_text().replace("ho", "changed by hand"))
+    known = client.get(f"{two}/m1", headers={"If-None-Match": etag})
+    assert (known.status_code, known.content) == (304, b"")
+    assert created.headers["etag"] == client.get(f"{two}/{created.json()['id']}").headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("change", "last"),
+    [
+        (lambda client, two: client.patch(f"{two}/m2", json={"content": "new"}), "new"),
+        (lambda client, two: client.delete(f"{two}/m2"), "hi"),
+        (lambda client, two: client.patch(f"{two}/m2", json={"content": "ho"}), "old"),
+    ],
+)
+def test_the_thread_follows_changes_of_its_last_message(change, last, settings, two, data_folder):
+    with TestClient(create_app(settings), base_url=BASE_URL) as client:
+        change(client, two)
+    followed = json.loads((data_folder / "threads/a/thread.json").read_text())
+    assert followed["metadata"] == {"lastMessage": last}
+
+
+# Parts of lists
+
+
+@pytest.mark.parametrize(
+    ("query", "expected", "has_more"),
+    [
+        ("limit=2&order=desc", ["m4", "m3"], True),
+        ("limit=5&order=desc", ["m4", "m3", "m2", "m1", "m0"], False),
+        ("limit=-1&order=desc", ["m4", "m3", "m2", "m1", "m0"], False),
+        ("limit=2", ["m0", "m1"], True),
+        ("limit=2&order=desc&after=m3", ["m2", "m1"], True),
+        ("limit=2&before=m3", ["m1", "m2"], True),
+        ("order=desc", ["m4", "m3", "m2", "m1", "m0"], False),
+    ],
+)
+def test_a_part_of_a_list_is_the_same_whether_the_whole_file_is_known_or_not(
+    query, expected, has_more, client, write, thread
+):
+    write("threads/a/messages.jsonl", "".join(f'{{"id":"m{n}","created":1}}\n' for n in range(5)))
+    for _ in range(3):
+        answer = client.get(f"{thread}?{query}").json()
+        assert [message["id"] for message in answer["data"]] == expected
+        assert (answer["first_id"], answer["last_id"]) == (expected[0], expected[-1])
+        assert answer["has_more"] is has_more
+        client.get(thread)
+
+
+@pytest.mark.parametrize("query", ["limit=0&order=desc", "limit=0", "after=nope", "limit=101"])
+def test_a_wrong_part_is_a_400(query, client, two):
+    assert client.get(f"{two}?{query}").status_code == 400
+
+
+def test_a_list_is_never_older_than_the_file(client, two, file):
+    for seconds, text in enumerate(("one", "two"), start=1_600_000_000):
+        file.write_text(f"{LINE.replace('hi', text)}\n")
+        os.utime(file, (seconds, seconds + 0.5))
+        for _ in range(3):
+            assert texts(client.get(two)) == [text]
+
+
+def test_messages_posted_at_once_are_all_there(client, thread, file):
+    with ThreadPoolExecutor(8) as pool:
+        posts = pool.map(
+            lambda n: client.post(thread, json={"role": "user", "content": str(n)}), range(40)
+        )
+        answers = [post.json() for post in posts]
+    assert sorted(texts(client.get(thread)), key=int) == [str(n) for n in range(40)]
+    stored = [json.loads(line)["id"] for line in file.read_text().splitlines()]
+    assert stored == sorted(stored)
+    assert sorted(answer["id"] for answer in answers) == stored
