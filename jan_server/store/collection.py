@@ -263,7 +263,7 @@ class Collection:
         part of it. The step fails when another folder with contents got that name first.
         """
         target = self.place.path / id
-        if os.path.lexists(target) and not _is_empty_folder(target):
+        if os.path.lexists(target):
             return False
         staged = self._staging / secrets.token_hex(8)
         self._files.make_folders(self._staging)
@@ -281,11 +281,6 @@ class Collection:
 
 def _is_own_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
-
-
-def _is_empty_folder(path: Path) -> bool:
-    """What today's Jan leaves of an assistant that it deletes."""
-    return _is_own_folder(path) and not any(path.iterdir())
 
 
 def _candidates(id: str) -> Iterator[str]:

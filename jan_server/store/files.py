@@ -105,13 +105,16 @@ class Files:
 
     def read_from(self, path: Path, start: int) -> tuple[bytes, Signature]:
         """The bytes from `start` on; a negative one counts from the end, as a slice has it."""
-        with os.fdopen(os.open(path, READ | NO_WAIT), "rb") as file:
-            status = os.fstat(file.fileno())
+        fd = os.open(path, READ | NO_WAIT)
+        try:
+            status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise _not_regular(path)
             if start:
-                file.seek(start if start > 0 else max(0, status.st_size + start))
-            return file.read(), signature_of(status)
+                os.lseek(fd, start if start > 0 else max(0, status.st_size + start), os.SEEK_SET)
+            return _read_all(fd, status.st_size), signature_of(status)
+        finally:
+            os.close(fd)
 
     def replace(self, path: Path, data: bytes, *, expected: bytes | None = None) -> bytes | None:
         """Give `path` new contents, whole or not at all. A symbolic link is followed.
@@ -439,6 +442,14 @@ class Files:
 
     def _folder_mode_below(self, folder: Path) -> int:
         return 0o700 | folder.stat().st_mode & 0o777
+
+
+def _read_all(fd: int, size: int) -> bytes:
+    """To the end. Nearly always that is `size`: one call, since a file of 300 bytes is the rule."""
+    data = os.read(fd, size + 1)
+    while len(data) > size and (more := os.read(fd, size + 1)):
+        data, size = data + more, len(data) + len(more)
+    return data
 
 
 def now() -> float:

@@ -83,20 +83,18 @@ def thread_times(
     A missing time comes from the id, else the first message (which is only asked for then), else
     the file.
     """
-    metadata = _mapping(value.get("metadata"))
-    created = _first(
-        seconds(value.get("created")),
-        seconds(value.get("created_at")),
-        ids.seconds_of(id),
+    # A time is never 0: `or` asks for the next only when there is none.
+    created = (
+        seconds(value.get("created")) or seconds(value.get("created_at")) or ids.seconds_of(id)
     )
     if created is None:
-        created = _first(first_message_time(), mtime) or 0.0
-    updated = _first(
-        seconds(value.get("updated")),
-        seconds(metadata.get("updated_at")),
-        seconds(value.get("updated_at")),
+        created = first_message_time() or mtime
+    updated = (
+        seconds(value.get("updated"))
+        or seconds(_mapping(value.get("metadata")).get("updated_at"))
+        or seconds(value.get("updated_at"))
     )
-    return Times(int(created), created if updated is None else updated)
+    return Times(int(created), updated or created)
 
 
 def touched(value: Mapping[str, Any], now: float) -> dict[str, Any]:

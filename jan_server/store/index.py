@@ -170,7 +170,11 @@ class Index:
 
         While a change of ours is under way what is read is not noted: that is done at its end.
         """
-        return self._look(self.place.where(folder), folder, cause)
+        with self._guard:
+            if self.place.holds(folder):
+                return self._read(self.place.where(folder), folder, cause)
+            self._forget(self.place.where(folder), cause)
+            return None
 
     def notice(self, folder: Path) -> None:
         """Somebody is about to read the files beside the document, which are not as they were."""
@@ -191,7 +195,7 @@ class Index:
             self._look_at(found)
         for known in self._entries:
             if not top or known == top or known.startswith(f"{top}/"):
-                self._look_at(Found(known, is_resource=True))
+                self.look(self.place.path / known)
 
     def scan(self) -> None:
         """Look at everything that is not as it was. Raises DataFolderMissing."""
@@ -216,19 +220,15 @@ class Index:
                 if not self._take(where, writing):
                     self.look(folder, "api")
 
-    def _look(self, where: str, folder: Path, cause: Cause = "file") -> Reading | None:
-        with self._guard:
-            if not self.place.holds(folder):
-                self._forget(where, cause)
-                return None
-            is_noted = cause == "api" or not self._ours[where]
-            if is_noted:
-                # First: showing a thread may read its messages, and then what they were is gone.
-                self._look_at_companion(where, cause)
-            reading = read(self.place, self._files, folder, id=self._entries.id_of(where))
-            if is_noted:
-                self._note(where, reading, cause)
-            return reading
+    def _read(self, where: str, folder: Path, cause: Cause) -> Reading:
+        is_noted = cause == "api" or not self._ours[where]
+        if is_noted:
+            # First: showing a thread may read its messages, and then what they were is gone.
+            self._look_at_companion(where, cause)
+        reading = read(self.place, self._files, folder, id=self._entries.id_of(where))
+        if is_noted:
+            self._note(where, reading, cause)
+        return reading
 
     def _take(self, where: str, writing: Writing) -> bool:
         """Whether what came of a change is known without looking."""
@@ -249,15 +249,15 @@ class Index:
             self._look_at(found)
         for where in self._entries:
             if where not in seen:
-                self._look_at(Found(where, is_resource=True))
+                self.look(self.place.path / where)
         self._is_complete = True
 
     def _look_at(self, found: Found) -> None:
-        folder = self.place.path / found.where
         if not found.is_resource:
-            self._looked_through[found.where] = signature_at(folder)
+            self._looked_through[found.where] = signature_at(f"{self._folder}/{found.where}")
         elif not self._is_as_known(found.where):
-            self._look(found.where, folder)
+            with self._guard:
+                self._read(found.where, self.place.path / found.where, "file")
 
     def _look_for_new(self) -> None:
         """What was put there since the last scan: it changed a folder that is looked through."""
@@ -285,16 +285,19 @@ class Index:
         folder = f"{self._folder}/{where}"
         return (
             signature_at(f"{folder}/{self.place.kind.document}") == entry.signature
-            and self.place.kind.companion(Path(folder)) == entry.companion
+            and self.place.kind.companion(folder) == entry.companion
         )
 
     def _look_at_companion(self, where: str, cause: Cause = "file") -> None:
         entry = self._entries.at(where)
         if entry is None:
             return
-        old, entry.companion = entry.companion, self.place.kind.companion(self.place.path / where)
+        old, entry.companion = entry.companion, self._companion(where)
         if entry.companion != old:
             self._tell_of_companion(entry, old, cause)
+
+    def _companion(self, where: str) -> Signature | None:
+        return self.place.kind.companion(f"{self._folder}/{where}")
 
     def _check_root(self) -> None:
         if not self._is_here():
@@ -313,7 +316,7 @@ class Index:
         entry = old
         if entry is None:
             entry, *readdressed = self._entries.add(where)
-            entry.companion = self.place.kind.companion(self.place.path / where)
+            entry.companion = self._companion(where)
         entry.signature, entry.problem = reading.signature, reading.problem
         entry.is_settled = False
         document = reading.document

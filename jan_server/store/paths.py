@@ -31,7 +31,7 @@ FILED_DEPTH = 6
 """How deep threads that people file into folders are looked for."""
 
 
-def _without(_folder: Path) -> None:
+def _without(_folder: str) -> None:
     return None
 
 
@@ -43,13 +43,13 @@ def _never(_folder: Path) -> bool:
     return False
 
 
-def _messages_signature(folder: Path) -> Signature | None:
-    return signature_at(folder / MESSAGES)
+def _messages_signature(folder: str) -> Signature | None:
+    return signature_at(f"{folder}/{MESSAGES}")
 
 
-def _weights_signature(folder: Path) -> Signature | None:
+def _weights_signature(folder: str) -> Signature | None:
     """Of all weights together: the latest time, the sum of the sizes."""
-    signatures = (signature_at(folder / name) for name in gguf_names(folder))
+    signatures = (signature_at(f"{folder}/{name}") for name in gguf_names(Path(folder)))
     found = [signature for signature in signatures if signature is not None]
     if not found:
         return None
@@ -70,7 +70,7 @@ class Kind(NamedTuple):
     folder: str
     document: str
     counts_without: Callable[[Path], bool]
-    companion: Callable[[Path], Signature | None] = _without
+    companion: Callable[[str], Signature | None] = _without
     layout: Literal["plain", "filed", "parts"] = "plain"
     is_confined: bool = True
 
@@ -146,12 +146,12 @@ class Place:
         `below` is a folder, or one that holds some. A link to a folder of folders is not followed
         where people file: it may lead round in a circle.
         """
-        folder = self.path / below
+        folder = f"{self.path}/{below}"
         if below and self.holds(folder):
             yield Found(below, is_resource=True)
         elif self._is_looked_through(folder, depth=below.count("/") + bool(below)):
             yield Found(below, is_resource=False)
-            for name in sorted(filter(is_listed, self.names(folder)), key=os.fsencode):
+            for name in sorted(filter(is_listed, self.names(Path(folder))), key=os.fsencode):
                 yield from self.walk(f"{below}/{name}" if below else name)
 
     def find(self, id: str) -> Path | None:
@@ -175,21 +175,21 @@ class Place:
                 return self.where(folder)
         return None
 
-    def holds(self, folder: Path) -> bool:
+    def holds(self, folder: str | Path) -> bool:
         """Whether the folder is a resource of this kind, and lies where it may."""
         # Strings and one call each: a scan of 100,000 folders asks this of every one.
-        text = str(folder)
-        if os.path.islink(text) and not self.is_inside(folder):  # noqa: PTH114
+        if os.path.islink(folder) and not self.is_inside(folder):  # noqa: PTH114
             return False
+        document = f"{folder}/{self.kind.document}"
         try:
-            document = os.lstat(f"{text}/{self.kind.document}")
+            status = os.lstat(document)
         except PermissionError:
             return True  # It may not be entered: whoever reads it is told so.
         except OSError:
-            return self.kind.counts_without(folder)
-        return not stat.S_ISLNK(document.st_mode) or self.is_inside(folder / self.kind.document)
+            return self.kind.counts_without(Path(folder))
+        return not stat.S_ISLNK(status.st_mode) or self.is_inside(document)
 
-    def is_inside(self, path: Path) -> bool:
+    def is_inside(self, path: str | Path) -> bool:
         """Whether a path, links followed, is one that this kind may use."""
         if not self.kind.is_confined:
             return True
@@ -222,10 +222,12 @@ class Place:
         self._listing = _Listing(signature, is_settled, _names_in(self.path))
         return self._listing.names
 
-    def _is_looked_through(self, folder: Path, *, depth: int) -> bool:
+    def _is_looked_through(self, folder: str, *, depth: int) -> bool:
         if depth >= self.kind.depth or not os.path.isdir(folder):  # noqa: PTH112  # Never raises.
             return False
-        return self.kind.layout != "filed" or depth == 0 or not folder.is_symlink()
+        if self.kind.layout != "filed" or depth == 0:
+            return True
+        return not os.path.islink(folder)  # noqa: PTH114
 
 
 def _names_in(folder: Path) -> frozenset[str]:
