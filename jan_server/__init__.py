@@ -8,7 +8,8 @@ The map, in reading order. Each layer imports only what stands above it here:
     web/       Starlette without Jan  catalogue/   manifests of models that are known to run
     templates parameters              chat messages -> prompt; which value of a parameter wins
     downloads models                  getting a model; which models there are
-    completions following             one chat completion; thread.json follows its messages
+    completions                       one chat completion
+    appending following               messages that are written together; thread.json follows them
     expiring                          the trash is emptied of what is over
     services                          everything a route may use, opened and closed in order
     representations                   a stored resource -> what goes over the wire

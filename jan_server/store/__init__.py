@@ -17,7 +17,8 @@ What is promised:
 
 - A change that returns is on the disk, flushed, the directory entry too.
 - A JSON file is replaced whole, and only the values that change differ: unknown keys, their order,
-  spelling and layout stay, byte for byte. `messages.jsonl` only grows, by one write of whole lines.
+  spelling and layout stay, byte for byte. `messages.jsonl` grows by one write of whole lines; a
+  message is changed or deleted by replacing the file, in which every other line stays as it is.
 - A file or line that is broken hides only itself, is reported with its place, and is never changed
   or deleted; messages may still be added to a thread whose `thread.json` is broken.
 - A new folder appears whole. Deleting is moving into the trash.
@@ -27,7 +28,7 @@ What is promised:
 Not promised: that two processes which change one file at the same moment both win.
 
 Reading order: files (bytes), scanner and jsonl and document (what bytes say), formats (what each
-Jan meant), paths (names), collection, history and messages, weights.
+Jan meant), paths (names), collection, history and lines and messages (appends, edits), weights.
 """
 
 from __future__ import annotations

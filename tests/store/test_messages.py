@@ -139,6 +139,16 @@ def test_a_growing_reply_is_the_last(whole: bool, root: Path, path: Path) -> Non
     assert ids(store.messages("one").last(2)[0]) == ["a", "r"]
 
 
+def test_what_a_crash_left_of_a_reply_further_up_is_no_last_message(root: Path, path: Path) -> None:
+    lines = [
+        b'{"id":"m%d","role":"assistant","content":"so far","created":1}' % n for n in range(5)
+    ]
+    write(path, b"\n".join(lines) + b"\n")
+    write(path.parent / ".reply-m1.json", lines[1])
+    found, _ = Store(root, fsync=False).messages("one").last(2)
+    assert ids(found) == ["m3", "m4"]
+
+
 # Answers and messages that are kept
 
 
