@@ -109,7 +109,7 @@ class Files:
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise _not_regular(path)
+                raise _not_regular(path, status)
             if start:
                 os.lseek(fd, start if start > 0 else max(0, status.st_size + start), os.SEEK_SET)
             return _read_all(fd, status.st_size), signature_of(status)
@@ -464,5 +464,7 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _not_regular(path: Path) -> OSError:
+def _not_regular(path: Path, status: os.stat_result | None = None) -> OSError:
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     return OSError(errno.EINVAL, "it is not a regular file", str(path))
