@@ -8,30 +8,25 @@ Broken lines have no address: nothing here touches them.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from jan_server.errors import AlreadyExists, InvalidRequest, JanError, NotFound, WriteUncertain
+from jan_server.errors import AlreadyExists, JanError, NotFound, WriteUncertain
 from jan_server.events import Change, Event
-from jan_server.store import deletion, formats, jsonl, merging, scanner
-from jan_server.store.document import edited, written_line
+from jan_server.store import deletion, jsonl, merging
 from jan_server.store.files import signature_at
-from jan_server.store.history import History, Message, viewed
+from jan_server.store.history import History, Message
 from jan_server.store.lines import Lines, Shared
+from jan_server.store.one_line import changed, read_line, taken_out, with_line
 
 Condition = Callable[[Message], None]
 """Given the message as its line is now; raises when it is not to be changed."""
 
 Edit = Callable[[History], bytes | None]
 """The bytes that a file becomes; None when these are not bytes that it can be done to."""
-
-_PROTECTED = formats.PROTECTED | {"thread_id", "updated"}
-_BLANK = b" \t\r\n"
-_MISSING = object()
 
 
 class Place(NamedTuple):
@@ -61,19 +56,19 @@ class Edits:
         with self._shared.threads.hold(self._lines.thread_id) as folder:
             history, place = self._found(folder, id)
             condition(place.message)
-            changed = _changed(place.message, changes)
-            if changed.raw == place.message.raw:
-                return changed
+            after = changed(place.message, changes)
+            if after.raw == place.message.raw:
+                return after
 
             def edit(history: History) -> bytes | None:
                 at = self._place(history, folder, id)
                 if at is None or at.message.raw != place.message.raw:
                     return None
-                return history.raw[: at.start] + changed.raw + history.raw[at.end :]
+                return history.raw[: at.start] + after.raw + history.raw[at.end :]
 
             self._rewrite(folder, history, edit)
-            self._publish(folder, "updated", changed)
-            return changed
+            self._publish(folder, "updated", after)
+            return after
 
     def delete(self, id: str, *, condition: Condition) -> Message:
         """Take a message out of the file; first it is put into the trash."""
@@ -85,7 +80,7 @@ class Edits:
                 at = self._place(history, folder, id)
                 if at is None or at.message.raw != place.message.raw:
                     return None
-                start, end = _taken_out(history.raw, at)
+                start, end = taken_out(history.raw, at.start, at.end)
                 return history.raw[:start] + history.raw[end:]
 
             with self._kept_in_trash(folder, place):
@@ -100,7 +95,7 @@ class Edits:
         """
         with self._shared.threads.hold(self._lines.thread_id) as folder:
             history = self._history(folder)
-            message = _read(line)
+            message = read_line(line)
             if self._place(history, folder, message.id) is not None:
                 raise AlreadyExists("message", message.id)
 
@@ -108,7 +103,8 @@ class Edits:
                 if self._place(history, folder, message.id) is not None:
                     return None
                 at = self._place(history, folder, after) if after else None
-                return _with_line(history.raw, line, at, is_first=after is None)
+                behind = at.end if at else None
+                return with_line(history.raw, line, after=behind, is_first=after is None)
 
             self._rewrite(folder, history, edit)
             self._publish(folder, "created", message)
@@ -183,59 +179,3 @@ class Edits:
                 resource=message,
             )
         )
-
-
-def _changed(message: Message, changes: Mapping[str, Any]) -> Message:
-    """The message with new values, itself when they are its own.
-
-    One that has no id in its line gets its address as one: else it had another address now.
-    """
-    old = message.value
-    new = {key: value for key, value in changes.items() if key not in _PROTECTED}
-    if "content" in new:
-        new["content"] = formats.message_content(new["content"])
-        if scanner.same(formats.message_content(old.get("content")), new["content"]):
-            del new["content"]
-    if all(scanner.same(old.get(key, _MISSING), value) for key, value in new.items()):
-        return message
-    if "updated" in old:
-        new |= formats.touched(old, time.time())
-    if "id" not in old:
-        new["id"] = message.id
-    raw = edited(message.raw, new) if old else written_line(new).removesuffix(b"\n")
-    seen = _read(raw, before=message.seconds)
-    # A line whose id is none that can be asked for is reached by a hash of its bytes.
-    return seen if _is_hashed(message) else msgspec.structs.replace(seen, id=message.id)
-
-
-def _is_hashed(message: Message) -> bool:
-    return message.id.startswith("line-") and message.value.get("id") != message.id
-
-
-def _read(line: bytes, *, before: int = 0) -> Message:
-    """One record as a message. Raises InvalidRequest when it is none, or not one."""
-    found = jsonl.records(line)
-    if len(found) != 1 or found[0].value is None or b"\n" in line:
-        raise InvalidRequest("This is not the line of one message.")
-    return viewed(found, lambda: before)[0]
-
-
-def _taken_out(raw: bytes, place: Place) -> tuple[int, int]:
-    """What goes with a record: its whole line, unless something else stands on that."""
-    begin = raw.rfind(b"\n", 0, place.start) + 1
-    end = raw.find(b"\n", place.end) + 1 or len(raw)
-    mark = len(scanner.BOM) if begin == 0 and raw.startswith(scanner.BOM) else 0
-    if (raw[begin + mark : place.start] + raw[place.end : end]).strip(_BLANK):
-        return place.start, place.end
-    return begin + mark, end
-
-
-def _with_line(raw: bytes, line: bytes, after: Place | None, *, is_first: bool) -> bytes:
-    position = len(raw)
-    if after is not None:
-        position = raw.find(b"\n", after.end) + 1 or len(raw)
-    elif is_first:
-        position = len(scanner.BOM) if raw.startswith(scanner.BOM) else 0
-    before = raw[:position]
-    needs_newline = bool(before.removeprefix(scanner.BOM)) and not before.endswith(b"\n")
-    return before + (b"\n" if needs_newline else b"") + line + b"\n" + raw[position:]
