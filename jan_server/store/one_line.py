@@ -64,7 +64,7 @@ def taken_out(raw: bytes, record_start: int, record_end: int) -> tuple[int, int]
 
 
 def with_line(raw: bytes, line: bytes, *, after: int | None, is_first: bool) -> bytes:
-    """The file with another line: behind the one that byte `after` is on, the first, or the last."""
+    """The file with one more line: behind the one that byte `after` is on, first, or last."""
     position = len(raw)
     if after is not None:
         position = raw.find(b"\n", after) + 1 or len(raw)
