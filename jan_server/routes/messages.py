@@ -110,8 +110,8 @@ def _list(messages: Messages, query: PageQuery, client: representations.Client) 
     """The body of a list; of the newest ones only the end of the file is read."""
     show = partial(shown, messages.thread_id)
     count = representations.newest("messages", query, client)
-    if count is not None:
-        found, has_more = messages.last(count)
+
+    def make_last(found: list[StoredMessage], has_more: bool) -> bytes:
         listed = representations.list_object(found[::-1], show=show, has_more=has_more)
         return msgspec.json.encode(listed)
 
@@ -119,7 +119,10 @@ def _list(messages: Messages, query: PageQuery, client: representations.Client) 
         listed = representations.listing("messages", found, query, client, show=show)
         return msgspec.json.encode(listed)
 
-    return messages.answer((messages.thread_id, client, query), make)
+    key = (messages.thread_id, client, query)
+    return (
+        messages.answer(key, make) if count is None else messages.answer_last(key, count, make_last)
+    )
 
 
 def _changed_response(thread_id: str, message: StoredMessage) -> Response:

@@ -47,6 +47,7 @@ from jan_server import ids
 from jan_server.errors import JanError, ReadOnly, SettingsInvalid
 from jan_server.events import Cause, Event, Publish, unheard
 from jan_server.store import formats, paths
+from jan_server.store.answers import Answers
 from jan_server.store.collection import Collection
 from jan_server.store.document import Document, written, written_line
 from jan_server.store.ends import Ends
@@ -112,6 +113,7 @@ class Store:
             files=self.files,
             histories=self._histories,
             ends=Ends(),
+            answers=Answers(),
             replies=Replies(self.files, self._locks, torn=ours / "torn"),
             trash=self.trash,
             torn=ours / "torn",

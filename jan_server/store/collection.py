@@ -103,8 +103,11 @@ class Collection:
     def folder(self, id: str) -> Path:
         """The folder that an id leads to, its document readable or not. Raises as `get`.
 
-        One that lies directly in the kind's folder is found without the index.
+        One that lies directly in the kind's folder is found without the index, and at once when
+        its document is as it was.
         """
+        if self.index.current(id) is not None:
+            return self.place.path / id
         ids.check_lookup_id(self.place.kind.name, id)
         folder = self.place.find(id) or self.index.find(id)
         if folder is None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from jan_server.errors import FileUnreadable
 from jan_server.events import Publish
 from jan_server.store import formats, jsonl
+from jan_server.store.answers import Answers
 from jan_server.store.collection import Collection
 from jan_server.store.document import Document
 from jan_server.store.ends import Ends
@@ -38,6 +39,7 @@ class Shared(NamedTuple):
     files: Files
     histories: Histories
     ends: Ends
+    answers: Answers
     replies: Replies
     trash: Trash
     torn: Path

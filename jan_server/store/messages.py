@@ -91,9 +91,14 @@ class Messages:
         ]
 
     def kept_answer(self, key: Hashable) -> bytes | None:
-        """What `answer` made under this key, if the file is as it was: a few `stat`."""
-        history = self._current()
-        return history.answers.get(key) if history else None
+        """What `answer` or `answer_last` made under this key, if the file is as it was: a few
+        `stat`."""
+        folder = self.folder()
+        if self._shared.replies.pending(folder):
+            return None
+        history = self._lines.current(folder)
+        kept = history.answers.get(key) if history else None
+        return kept or self._shared.answers.current(self._lines.path(folder), key)
 
     def answer(self, key: Hashable, make: Callable[[Sequence[Message]], bytes]) -> bytes:
         """What `make` makes of all messages; kept for as long as they stay the same."""
@@ -107,6 +112,21 @@ class Messages:
             if history.has_own_times:
                 self._shared.histories.keep_answer(history, key, body)
         return body
+
+    def answer_last(
+        self, key: Hashable, count: int, make: Callable[[MessageList, bool], bytes]
+    ) -> bytes:
+        """What `make` makes of what `last` gives; kept for as long as they stay the same."""
+        folder = self.folder()
+
+        def made() -> tuple[bytes, bool]:
+            found, has_more = self.last(count)
+            # A missing time may be another file's; a reply that grows is in a file of its own.
+            are_lines = all(formats.message_seconds(each.value) is not None for each in found)
+            is_of_file = are_lines and not self._shared.replies.pending(folder)
+            return make(found, has_more), is_of_file
+
+        return self._shared.answers.made(self._lines.path(folder), key, made)
 
     def append(self, new: Batch) -> MessageList:
         """Add messages in one write; what they have become.
