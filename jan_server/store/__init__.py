@@ -108,6 +108,7 @@ class Store:
         self.models = self._collection(paths.MODELS)
         self.threads = self._collection(paths.THREADS)
         self._collections = (self.assistants, self.models, self.threads)
+        self._seen_generation: tuple[int, formats.Generation] = (-1, "A")
         self._shared = Shared(
             threads=self.threads,
             files=self.files,
@@ -118,7 +119,7 @@ class Store:
             trash=self.trash,
             torn=ours / "torn",
             publish=publish,
-            generation=lambda: self.generation,
+            generation=self._lately_seen_generation,
         )
 
     def __repr__(self) -> str:
@@ -150,6 +151,14 @@ class Store:
         """Whose shape new files get: Jan 0.4's (A) or today's Jan's (C)."""
         signs = formats.SIGNS_OF_TODAY
         return formats.generation(name for name in signs if signature_at(f"{self.root}/{name}"))
+
+    def _lately_seen_generation(self) -> formats.Generation:
+        """For messages, of which there may be a thousand a second: looked at once in each."""
+        second, generation = self._seen_generation
+        if second != int(time.monotonic()):
+            generation = self.generation
+            self._seen_generation = (int(time.monotonic()), generation)
+        return generation
 
     @property
     def watched_folders(self) -> Sequence[Path]:
