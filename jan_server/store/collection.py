@@ -80,7 +80,9 @@ class Collection:
 
     def get(self, id: str) -> Document:
         """Raises InvalidId, NotFound, and FileUnreadable when no good version is known."""
-        folder = self.folder(id)
+        return self._document(self.folder(id), id)
+
+    def _document(self, folder: Path, id: str) -> Document:
         reading = self._read(folder)
         document = self._last_good(reading, folder)
         if document is None and not reading.problem:
@@ -92,10 +94,10 @@ class Collection:
     def shown(self, id: str) -> Entry:
         """As `get`, as it is answered: `body` and `etag`, and `problem` when it is stale."""
         folder = self.folder(id)
-        reading = self.index.look(folder)
-        entry = self.index.entry(folder)
-        if reading is None or entry is None:
+        found = self.index.shown(folder)
+        if found is None:
             raise NotFound(self.place.kind.name, id)
+        reading, entry = found
         if not entry.body:
             raise FileUnreadable(reading.place, reading.reason)
         return entry
@@ -207,7 +209,7 @@ class Collection:
             yield folder if is_held else None
 
     def _check_is_there(self, folder: Path, id: str) -> None:
-        if not self.place.holds(folder):  # Deleted while we waited.
+        if not self.place.is_found(folder):  # Deleted while we waited.
             raise NotFound(self.place.kind.name, id)
 
     @contextlib.contextmanager
@@ -223,7 +225,7 @@ class Collection:
     def _read(self, folder: Path) -> Reading:
         """What the document is now; read again only when its file is not as it was."""
         kept = self._kept.current(folder)
-        if kept is not None:
+        if kept is not None and kept.document and kept.document.id == self.index.id_of(folder):
             return kept
         reading = self.index.look(folder) or Reading(None, False, None)
         self._kept.keep(folder, reading)
@@ -234,7 +236,9 @@ class Collection:
         if reading.document is not None or not reading.problem:
             return reading.document
         good = self._kept.last_good(folder) or self._as_answered(folder)
-        return msgspec.structs.replace(good, stale=reading.problem) if good else None
+        if good is None:
+            return None
+        return msgspec.structs.replace(good, id=self.index.id_of(folder), stale=reading.problem)
 
     def _as_answered(self, folder: Path) -> Document | None:
         entry = self.index.entry(folder)
@@ -252,7 +256,7 @@ class Collection:
         merge = merging.of_keys(document.raw, changes, moved=moved)
         with self.index.writing(document.folder):
             merging.replace(self._files, document.path, ours, base=document.raw, merge=merge)
-        return self.get(document.id)
+        return self._document(document.folder, document.id)
 
     def _take(self, document: Document, paths: Sequence[Path], *, is_folder: bool = True) -> Path:
         below = Path(self.place.shown(document.folder))

@@ -72,6 +72,15 @@ class Entries:
         """Where the resources are, as known at this moment."""
         return iter(list(self._by_place))
 
+    def below(self, where: str) -> list[str]:
+        """Where the resources are that lie there or below; of "" all."""
+        if not where:
+            return list(self)
+        # Of the other kinds only those that are filed lie below anything.
+        deep = self._by_place if self._ids_are_paths else self._filed
+        found = [each for each in list(deep) if each.startswith(f"{where}/")]
+        return [where, *found] if where in self else found
+
     def at(self, where: str) -> Entry | None:
         return self._by_place.get(where)
 

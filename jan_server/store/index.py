@@ -11,6 +11,7 @@ that people filed into folders of their own, and ids inside files that differ fr
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections import Counter
@@ -74,6 +75,8 @@ class Index:
         self._entries = Entries(place.kind.layout)
         self._looked_through: dict[str, Signature | None] = {}
         self._ours: Counter[str] = Counter()
+        self._missed: set[str] = set()
+        self._teller: int | None = None
         self._guard = threading.RLock()
         self._scanning = threading.Lock()
         self._is_complete = False
@@ -120,9 +123,10 @@ class Index:
         self._catch_up()
         self._look_for_new()
         folder = self._known_folder(id)
-        if folder is not None and self.look(folder) is None:
-            folder = self._known_folder(id)  # It was moved: another one has the id now.
-        return folder if folder and self.place.holds(folder) else None
+        if folder is not None:
+            self.look(folder)  # It may be gone, or say another id by now.
+            folder = self._known_folder(id)
+        return folder if folder and self.place.is_found(folder) else None
 
     @property
     def is_complete(self) -> bool:
@@ -137,6 +141,8 @@ class Index:
         self._check_root()
         if self._is_kept and self._is_complete:
             return
+        if self._teller == threading.get_ident():
+            return  # It has the guard, and whoever scans waits for that.
         if not self._scanning.acquire(timeout=PATIENCE):
             raise NotReady("The data folder is being read for the first time.", retry_after=5)
         try:
@@ -149,7 +155,8 @@ class Index:
 
     def current(self, id: str) -> Entry | None:
         """The entry, when its file is as it was read: one `stat`. None: it must be looked at."""
-        entry = self._entries.by_id(id)
+        # Race: another thread may be changing it. A copy is all of one moment.
+        entry = copy.copy(self._entries.by_id(id))
         if entry is None or not entry.is_settled or entry.where != id:
             return None
         signature = signature_at(f"{self._folder}/{id}/{self.place.kind.document}")
@@ -163,6 +170,21 @@ class Index:
         """The address of a resource's folder."""
         return self._entries.id_of(self.place.where(folder))
 
+    def shown(self, folder: Path) -> tuple[Reading, Entry] | None:
+        """What the folder's document is now, and how it is answered; None: it is no resource."""
+        with self._guard:
+            reading, where = self.look(folder), self.place.where(folder)
+            if reading is None:
+                return None
+            entry = copy.copy(self._entries.at(where)) or Entry(id=self.id_of(folder), where=where)
+            if self._ours[where]:
+                # It was not noted: what is known is older than what was read.
+                entry.problem = reading.problem
+                if reading.document is not None:
+                    entry.body = self._show(reading.document, where).body
+                    entry.etag = reading.document.etag
+            return reading, entry
+
     # Looking
 
     def look(self, folder: Path, cause: Cause = "file") -> Reading | None:
@@ -171,7 +193,7 @@ class Index:
         While a change of ours is under way what is read is not noted: that is done at its end.
         """
         with self._guard:
-            if self.place.holds(folder):
+            if self.place.is_found(folder):
                 return self._read(self.place.where(folder), folder, cause)
             self._forget(self.place.where(folder), cause)
             return None
@@ -186,16 +208,15 @@ class Index:
     def look_below(self, path: Path) -> None:
         """Look at the resource that a changed path belongs to, or at all that it holds."""
         owner = self.place.owner(path)
-        if owner is not None:
+        if owner is not None and owner in self._entries:
             self.look(self.place.path / owner)
             return
         where = self.place.where(path)
-        top = "" if where == "." else where
+        top = owner or ("" if where == "." else self._known_above(where))
         for found in self.place.walk(top):
             self._look_at(found)
-        for known in self._entries:
-            if not top or known == top or known.startswith(f"{top}/"):
-                self.look(self.place.path / known)
+        for known in self._entries.below(top):
+            self.look(self.place.path / known)
 
     def scan(self) -> None:
         """Look at everything that is not as it was. Raises DataFolderMissing."""
@@ -217,8 +238,12 @@ class Index:
                 self._ours[where] -= 1
                 if not self._ours[where]:
                     del self._ours[where]
+                is_missed = where in self._missed
+                self._missed.discard(where)
                 if not self._take(where, writing):
                     self.look(folder, "api")
+                elif is_missed:
+                    self.look(folder)
 
     def _read(self, where: str, folder: Path, cause: Cause) -> Reading:
         is_noted = cause == "api" or not self._ours[where]
@@ -228,6 +253,8 @@ class Index:
         reading = read(self.place, self._files, folder, id=self._entries.id_of(where))
         if is_noted:
             self._note(where, reading, cause)
+        else:
+            self._missed.add(where)
         return reading
 
     def _take(self, where: str, writing: Writing) -> bool:
@@ -250,6 +277,7 @@ class Index:
         for where in self._entries:
             if where not in seen:
                 self.look(self.place.path / where)
+        self._check_root()  # It may be gone since: then not all was seen.
         self._is_complete = True
 
     def _look_at(self, found: Found) -> None:
@@ -264,8 +292,13 @@ class Index:
         for where, known in list(self._looked_through.items()):
             folder = self.place.path / where
             signature = signature_at(folder)
-            if signature is not None and signature == known and signature.is_settled(now()):
+            if signature is None:
+                self._looked_through.pop(where, None)
                 continue
+            if signature == known and signature.is_settled(now()):
+                continue
+            if where and self.place.is_found(folder):
+                self._look_at(Found(where, is_resource=True))
             for name in filter(paths.is_listed, self.place.names(folder)):
                 below = f"{where}/{name}" if where else name
                 if below not in self._entries and below not in self._looked_through:
@@ -277,6 +310,12 @@ class Index:
         with self._guard:
             entry = self._entries.by_id(id) or self._entries.named_inside(id)
             return self.place.path / entry.where if entry else None
+
+    def _known_above(self, where: str) -> str:
+        """The resource, as far as was known, that this place belongs to; else the place itself."""
+        parts = where.split("/")
+        above = ("/".join(parts[:count]) for count in range(1, len(parts)))
+        return next(filter(self._entries.__contains__, above), where)
 
     def _is_as_known(self, where: str) -> bool:
         entry = self._entries.at(where)
@@ -317,8 +356,8 @@ class Index:
         if entry is None:
             entry, *readdressed = self._entries.add(where)
             entry.companion = self._companion(where)
+        entry.is_settled = False  # First: what is read meanwhile is not trusted.
         entry.signature, entry.problem = reading.signature, reading.problem
-        entry.is_settled = False
         document = reading.document
         if document is not None:
             if document.id != entry.id:
@@ -366,8 +405,13 @@ class Index:
         self._publish_if_complete(event, cause)
 
     def _tell_of_companion(self, entry: Entry, old: Signature | None, cause: Cause) -> None:
-        if self._is_complete:
+        if not self._is_complete:
+            return
+        before, self._teller = self._teller, threading.get_ident()
+        try:
             self._companion_changed(entry, old, cause)
+        finally:
+            self._teller = before
 
     def _publish_if_complete(self, event: Event, cause: Cause) -> None:
         """What the first scan finds is not news; what we change is."""

@@ -167,13 +167,26 @@ class Place:
         return folder if self.holds(folder) else None
 
     def owner(self, path: Path) -> str | None:
-        """Where the resource is that a changed path belongs to; None when it is of none."""
+        """Where the resource is that a changed path belongs to; None when it is of none.
+
+        Only one that `walk` finds: not below a link that may lead anywhere, nor in `.stversions`.
+        """
         parts = path.relative_to(self.path).parts
         for count in range(1, min(len(parts), self.kind.depth) + 1):
             folder = self.path.joinpath(*parts[:count])
-            if is_listed(folder.name) and self.holds(folder):
+            if not is_listed(folder.name):
+                return None
+            if self.holds(folder):
                 return self.where(folder)
+            if not self._is_looked_through(str(folder), depth=count):
+                return None
         return None
+
+    def is_found(self, folder: Path) -> bool:
+        """Whether `walk` finds this resource. One in parts is reached by its id wherever it is."""
+        if self.kind.layout != "filed" or folder.parent == self.path:
+            return self.holds(folder)
+        return self.owner(folder) == self.where(folder)
 
     def holds(self, folder: str | Path) -> bool:
         """Whether the folder is a resource of this kind, and lies where it may."""

@@ -98,10 +98,13 @@ class Trash:
     def put_back(self, item: Deletion, place: Place) -> Path:
         """Move a resource to where it was; its folder.
 
-        Weights go into their model's folder when that is still there. Raises AlreadyExists when
-        the name is taken, LiesOutside when a link leads it elsewhere now, and what Files.move
-        does: nothing was moved then. The caller holds the resource's lock.
+        Weights go into their model's folder when that is still there. Raises NotFound when it is
+        not in the trash any more, AlreadyExists when the name is taken, LiesOutside when a link
+        leads it elsewhere now, and what Files.move does: nothing was moved then. The caller holds
+        the resource's lock.
         """
+        if not os.path.lexists(item.path):
+            raise NotFound("deletion", item.id)
         target = place.path / item.where
         _check_is_inside(target.parent, place)
         self._files.make_folders(target.parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import pytest
 
 from jan_server.errors import DataFolderMissing, NotFound, NotReady
 from jan_server.events import Event
-from jan_server.store import Store, index
+from jan_server.store import Document, Store, index
+from jan_server.store.files import signature_at
+from jan_server.store.formats import Times
 from jan_server.store.paths import addresses
 from tests.store.conftest import write
 
@@ -310,3 +313,168 @@ def test_changes_and_looks_at_once_are_told_once(kept: Store, root: Path, told: 
     done.set()
     watching.join()
     assert told.take() == ["thread one updated by api"] * 50
+
+
+# What somebody else changes while we do something
+
+
+def test_an_edit_by_hand_while_a_message_is_added_is_read_listed_and_told(
+    kept: Store, root: Path, told: Told
+) -> None:
+    messages = root / "threads/one/messages.jsonl"
+    with kept.threads.hold("one") as folder, kept.threads.index.writing(folder) as writing:
+        write(root / "threads/one/thread.json", '{"title": "by hand"}')
+        kept.look([root / "threads/one/thread.json"])
+        assert b"by hand" in kept.threads.shown("one").body
+        assert kept.threads.shown("one").etag == kept.threads.get("one").etag
+        write(root / "threads/one/thread.json", '{"title":')
+        assert "ends too early" in kept.threads.shown("one").problem
+        write(root / "threads/one/thread.json", '{"title": "by hand"}')
+        writing.companion = signature_at(messages)
+    assert "by hand" in {value["title"] for value in bodies(kept)}
+    assert told.take() == ["thread one updated by file"]
+
+
+def test_a_new_thread_is_shown_before_it_is_noted(kept: Store, root: Path) -> None:
+    folder = root / "threads/new"
+    with kept.threads.index.writing(folder):
+        write(folder / "thread.json", '{"title": "New"}')
+        assert json.loads(kept.threads.shown("new").body) == {"title": "New", "id": "new"}
+
+
+def test_messages_of_a_filed_thread_are_told_where_nobody_watches(
+    root: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Telling asks for the thread, which asks for a scan, which is what finds them."""
+    monkeypatch.setattr(index, "PATIENCE", 0.2)
+    write(root / "threads/Work/plan/messages.jsonl", '{"id":"a","role":"user","content":"hi"}\n')
+    store = Store(root, fsync=False, publish=told.publish)
+    store.look_everywhere()
+    with (root / "threads/Work/plan/messages.jsonl").open("a") as file:
+        file.write('{"id":"b","role":"user","content":"ho"}\n')
+    assert "plan" in ids(store)
+    assert told.take() == ["message b created by file"]
+
+
+def test_a_scan_of_a_folder_that_is_moved_away_meanwhile_is_not_the_whole_list(root: Path) -> None:
+    away = root.parent / "away"
+
+    def body(document: Document, _times: Times, _filed: str) -> bytes:
+        if root.exists() and not away.exists():
+            root.rename(away)
+        return json.dumps({"id": document.id}).encode()
+
+    store = Store(root, fsync=False, bodies={"thread": body})
+    store.keep()
+    with pytest.raises(DataFolderMissing):
+        store.look_everywhere()
+    (root.parent / "away").rename(root)
+    away.mkdir()
+    assert sorted(ids(store)) == ["one", "two"]
+
+
+# Folders that are a resource's, and are not any more
+
+
+@pytest.mark.parametrize("file", ["threads/two/thread.json", "assistants/jan/assistant.json"])
+def test_a_folder_whose_document_is_deleted_is_none(
+    file: str, kept: Store, root: Path, told: Told
+) -> None:
+    (root / file).unlink()
+    kept.look([root / file])
+    kind, id = file.split("/")[:2]
+    assert told.take() == [f"{kind.removesuffix('s')} {id} deleted by file"]
+
+
+def test_a_folder_of_threads_becomes_a_thread_and_one_of_threads_again(
+    kept: Store, root: Path, told: Told
+) -> None:
+    for name in ("a", "b"):
+        write(root / f"threads/Work/{name}/thread.json", "{}")
+    kept.look([root / "threads/Work"])
+    told.take()
+    document = root / "threads/Work/thread.json"
+    write(document, "{}")
+    kept.look([document])
+    assert sorted(ids(kept)) == sorted(ids(Store(root))) == ["Work", "one", "two"]
+    assert sorted(told.take()) == [
+        "thread Work created by file",
+        "thread a deleted by file",
+        "thread b deleted by file",
+    ]
+    document.unlink()
+    kept.look([document])
+    assert sorted(ids(kept)) == sorted(ids(Store(root))) == ["a", "b", "one", "two"]
+    assert sorted(told.take()) == [
+        "thread Work deleted by file",
+        "thread a created by file",
+        "thread b created by file",
+    ]
+
+
+def test_a_folder_that_was_empty_is_found_when_it_has_become_a_thread(
+    kept: Store, root: Path
+) -> None:
+    (root / "threads/Work/late").mkdir(parents=True)
+    kept.look_everywhere()
+    with pytest.raises(NotFound):
+        kept.threads.get("late")
+    write(root / "threads/Work/late/thread.json", '{"title": "late"}')
+    assert kept.threads.get("late").value["title"] == "late"
+
+
+def test_folders_that_are_gone_are_not_remembered(kept: Store, root: Path) -> None:
+    (root / "threads/Work").mkdir()
+    kept.look_everywhere()
+    (root / "threads/Work").rmdir()
+    with pytest.raises(NotFound):
+        kept.threads.get("nope")
+    assert "Work" not in kept.threads.index._looked_through
+
+
+def test_an_id_inside_that_is_another_now_finds_nothing(kept: Store, root: Path) -> None:
+    write(root / "threads/two/thread.json", '{"id": "inner"}')
+    assert kept.threads.shown("two").id == kept.threads.shown("inner").id == "two"
+    write(root / "threads/two/thread.json", '{"id": "another"}')
+    with pytest.raises(NotFound):
+        kept.threads.shown("inner")
+
+
+def test_a_filed_thread_is_changed_under_the_name_that_it_has_now(kept: Store, root: Path) -> None:
+    document = root / "threads/Work/one/thread.json"
+    write(document, '{"title": "Filed"}')
+    os.utime(document, (1_700_000_000, 1_700_000_000.5))
+    kept.look([document])
+    assert kept.threads.get("one@Work").value["title"] == "Filed"
+    shutil.rmtree(root / "threads/one")
+    kept.look([root / "threads/one"])
+    assert kept.threads.get("one").id == "one"
+    assert kept.threads.change("one", {"title": "New"}).id == "one"
+    document.write_text("{")
+    assert kept.threads.get("one").id == "one"
+
+
+@pytest.mark.parametrize("way", ["Link", ".stversions", "backup~"])
+def test_threads_where_no_scan_looks_are_none_however_they_are_heard_of(
+    way: str, kept: Store, root: Path, told: Told
+) -> None:
+    outside = root.parent / "outside"
+    write(outside / "x/thread.json", '{"title": "theirs"}')
+    (root / f"threads/{way}").symlink_to(outside)
+    kept.look([root / f"threads/{way}/x/thread.json"])
+    assert (sorted(ids(kept)), told.take()) == (["one", "two"], [])
+    with pytest.raises(NotFound):
+        kept.threads.change("x", {"title": "ours"})
+    assert (outside / "x/thread.json").read_text() == '{"title": "theirs"}'
+
+
+def test_filed_threads_are_none_when_their_folder_has_become_a_link(
+    kept: Store, root: Path, told: Told
+) -> None:
+    write(root / "threads/Work/x/thread.json", "{}")
+    kept.look([root / "threads/Work"])
+    (root / "threads/Work").rename(root.parent / "outside")
+    (root / "threads/Work").symlink_to(root.parent / "outside")
+    with pytest.raises(NotFound):
+        kept.threads.get("x")
+    assert told.take() == ["thread x created by file", "thread x deleted by file"]

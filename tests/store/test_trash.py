@@ -344,6 +344,15 @@ def test_weights_that_came_again_are_not_replaced(trash: Trash, root: Path) -> N
     assert trash.list() == [item]
 
 
+def test_what_somebody_else_put_back_meanwhile_is_not_in_the_trash(
+    trash: Trash, root: Path
+) -> None:
+    item = weights_taken(trash, root, "a.gguf")
+    put_back(trash, root, item)
+    with pytest.raises(NotFound, match=item.id):
+        put_back(trash, root, item)
+
+
 def test_weights_do_not_follow_their_folder_out(trash: Trash, root: Path, tmp_path: Path) -> None:
     item = weights_taken(trash, root, "a.gguf")
     (root / "models/org/tiny").rename(tmp_path / "outside")
