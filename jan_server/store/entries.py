@@ -56,6 +56,7 @@ class Entries:
         self._by_id: dict[str, Entry] = {}
         self._by_inner_id: dict[str, list[str]] = {}
         self._filed: set[str] = set()
+        self._alike: dict[str, set[str]] = {}  # of the filed ones, those that may want one id
         self._sorted: list[Entry] | None = None
         self._joined: bytes | None = None
 
@@ -105,19 +106,22 @@ class Entries:
         self._by_place[where] = entry
         if "/" in where and not self._ids_are_paths:
             self._filed.add(where)
+            self._alike.setdefault(_stem(where), set()).add(where)
         else:
             self._by_id[entry.id] = entry
-        return [entry, *self._readdress()]
+        return [entry, *self._readdress(_stem(where))]
 
     def remove(self, where: str) -> list[Entry]:
         """Those that are reached by another id because it is gone."""
         entry = self._by_place.pop(where)
         self._take_out(entry)
-        self._filed.discard(where)
+        if where in self._filed:
+            self._filed.discard(where)
+            self._alike[_stem(where)].discard(where)
         if self._by_id.get(entry.id) is entry:
             del self._by_id[entry.id]
         self.set_inner_id(entry, None)
-        return self._readdress()
+        return self._readdress(_stem(where))
 
     def show(self, entry: Entry, *, body: bytes, updated: float) -> None:
         """What lists answer for it from now on, and where it stands in them."""
@@ -169,13 +173,15 @@ class Entries:
         if self._sorted is not None and entry.body:
             del self._sorted[bisect_left(self._sorted, _rank(entry), key=_rank)]
 
-    def _readdress(self) -> list[Entry]:
-        """Give the filed ones their ids again; those that have another one than before."""
-        if not self._filed:
+    def _readdress(self, stem: str) -> list[Entry]:
+        """Give the filed ones so named their ids again; those that have another than before."""
+        alike = self._alike.get(stem)
+        if not alike:
+            self._alike.pop(stem, None)
             return []
         taken = self._by_place.__contains__
         moved = []
-        for id, where in paths.addresses(self._filed, taken).items():
+        for id, where in paths.addresses(alike, taken).items():
             entry = self._by_place[where]
             if entry.id != id or self._by_id.get(id) is not entry:
                 moved.append((id, entry))
@@ -188,6 +194,11 @@ class Entries:
             entry.id = id
             self._by_id[id] = entry
         return [entry for _, entry in moved]
+
+
+def _stem(where: str) -> str:
+    """What names have in common that may come to be one id: `x@Work` is a name, and `x`'s too."""
+    return where.rpartition("/")[2].partition("@")[0]
 
 
 def _rank(entry: Entry) -> tuple[float, str]:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 
 from jan_server.errors import DataFolderMissing, NotFound, NotReady
 from jan_server.events import Event
-from jan_server.store import Document, Store, index
+from jan_server.store import Document, Store, index, paths
+from jan_server.store.entries import Entries
 from jan_server.store.files import signature_at
 from jan_server.store.formats import Times
 from jan_server.store.paths import addresses
@@ -478,3 +479,23 @@ def test_filed_threads_are_none_when_their_folder_has_become_a_link(
     with pytest.raises(NotFound):
         kept.threads.get("x")
     assert told.take() == ["thread x created by file", "thread x deleted by file"]
+
+
+def test_a_filed_thread_costs_no_more_the_more_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand of them took half a minute before a list was whole."""
+    asked: list[int] = []
+
+    def counting(filed: Collection[str], is_taken: Callable[[str], bool]) -> dict[str, str]:
+        asked.append(len(filed))
+        return addresses(filed, is_taken)
+
+    monkeypatch.setattr(paths, "addresses", counting)
+    entries = Entries("filed")
+    for number in range(100):
+        entries.add(f"Work/{number}")
+        entries.add(f"Home/{number}")
+        entries.add(f"direct {number}")
+    assert max(asked) == 2
+    assert [entry.id for entry in entries.add("7")[1:]] == ["7@Home"]
+    assert [entry.id for entry in entries.remove("7")] == ["7"]
+    assert entries.at("Home/7") is entries.by_id("7")
