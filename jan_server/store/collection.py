@@ -116,6 +116,10 @@ class Collection:
             raise NotFound(self.place.kind.name, id)
         return folder
 
+    def known_folder(self, id: str) -> Path | None:
+        """As `folder`, when nothing must be listed or scanned for it: a few `stat`, else None."""
+        return self.place.known(id)
+
     def has(self, id: str) -> bool:
         return ids.is_lookup_id(id, kind=self.place.kind.name) and self.place.find(id) is not None
 

@@ -93,8 +93,8 @@ class Messages:
     def kept_answer(self, key: Hashable) -> bytes | None:
         """What `answer` or `answer_last` made under this key, if the file is as it was: a few
         `stat`."""
-        folder = self.folder()
-        if self._shared.replies.pending(folder):
+        folder = self._shared.threads.known_folder(self.thread_id)
+        if folder is None or self._shared.replies.pending(folder):
             return None
         history = self._lines.current(folder)
         kept = history.answers.get(key) if history else None
@@ -220,9 +220,11 @@ class Messages:
 
     def _current(self) -> History | None:
         """The file, if it is as it was read and all messages are its lines."""
-        folder = self.folder()
-        history = self._lines.current(folder)
-        return None if self._shared.replies.pending(folder) else history
+        folder = self._shared.threads.known_folder(self.thread_id)
+        # Replies first: one that ends meanwhile makes the file another.
+        if folder is None or self._shared.replies.pending(folder):
+            return None
+        return self._lines.current(folder)
 
     def _recover(self, folder: Path) -> None:
         self._shared.replies.recover(self, folder)

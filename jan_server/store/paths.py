@@ -166,6 +166,16 @@ class Place:
             folder = folder / name
         return folder if self.holds(folder) else None
 
+    def known(self, id: str) -> Path | None:
+        """As `find`, among the names that were there when they were read last: a few `stat`.
+
+        None may mean that it is not known. For ids of one part.
+        """
+        if self._listing is None or id not in self._listing.names or not is_listed(id):
+            return None
+        folder = self.path / id
+        return folder if self.holds(folder) else None
+
     def owner(self, path: Path) -> str | None:
         """Where the resource is that a changed path belongs to; None when it is of none.
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jan_server.errors import FileUnreadable, InvalidId, NotFound
-from jan_server.store import Message, Store
+from jan_server.store import Message, Store, index
 from jan_server.store.files import Files, Signature
 from jan_server.store.locks import Locks
 from jan_server.store.replies import Replies
@@ -261,13 +261,12 @@ READS: dict[str, Callable[[Store], object]] = {
     "list": lambda store: store.messages("one").list(),
     "last": lambda store: store.messages("one").last(1),
     "get": lambda store: store.messages("one").get("a"),
-    "kept": lambda store: store.messages("one").kept("a"),
     "appended_since": lambda store: store.messages("one").appended_since(0),
     "problems": lambda store: store.messages("one").problems(),
 }
 
 
-@pytest.mark.parametrize("name", READS.keys() - {"kept"})
+@pytest.mark.parametrize("name", READS)
 def test_a_file_that_is_none_says_so(name: str, store: Store, path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -311,3 +310,15 @@ def test_all_say_which_thread_they_are_of(store: Store) -> None:
     assert repr(messages.appends()) == "<Appends to one>"
     assert repr(messages._lines) == "<Lines of one>"
     assert repr(messages._edits("a")) == "<Edits of one>"
+
+
+def test_what_is_kept_is_asked_for_without_waiting_for_a_scan(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the event loop: an unknown thread, and a filed one, would hold up everybody else."""
+    monkeypatch.setattr(index, "PATIENCE", 0.01)
+    store = Store(root, fsync=False)
+    with store.threads.index._scanning:
+        for id in ("nope", "a/b", "one"):
+            assert store.messages(id).kept("a") is None
+            assert store.messages(id).kept_answer("all") is None
