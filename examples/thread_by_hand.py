@@ -28,7 +28,7 @@ def ask(path, change=None):
 
 
 def by_hand(command):
-    print(f"$ {command}")
+    print(f"$ {command}", flush=True)  # Before what the command prints.
     subprocess.run(command, shell=True, check=True, cwd=thread)
 
 

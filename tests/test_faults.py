@@ -14,6 +14,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,9 +63,14 @@ class Server:
 
     def no_more_files(self) -> Any:
         """The lowest number that a new file could get is one too many."""
-        used = {int(path.name) for path in Path(f"/proc/{self.pid}/fd").iterdir()}
+        # What is open only for a moment, for the first scan, leaves its number free again.
+        used = set.intersection(*(self._open_files() for _ in range(10)))
         free = next(number for number in range(len(used) + 1) if number not in used)
         return self.limit(resource.RLIMIT_NOFILE, free)
+
+    def _open_files(self) -> set[int]:
+        time.sleep(0.01)
+        return {int(path.name) for path in Path(f"/proc/{self.pid}/fd").iterdir()}
 
     def watching_child(self) -> int | None:
         """The process that watches, when there is one."""

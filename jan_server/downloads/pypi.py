@@ -100,11 +100,12 @@ def _wait(process: subprocess.Popen[bytes], partial: PartialFile, scratch: Path)
 def _largest_file(folder: Path) -> int:
     """The size of the wheel that pip is writing: it alone is large."""
     sizes = [0]
-    for path in folder.rglob("*"):
-        try:
-            sizes.append(path.lstat().st_size)
-        except FileNotFoundError:
-            continue  # Race: pip removed it meanwhile.
+    for below, _, names in os.walk(folder):  # Passes over folders that pip removes meanwhile.
+        for name in names:
+            try:
+                sizes.append(Path(below, name).lstat().st_size)
+            except FileNotFoundError:
+                continue  # Race: pip removed it meanwhile.
     return max(sizes)
 
 
