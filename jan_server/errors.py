@@ -316,7 +316,7 @@ class DiskFull(JanError):
     code = "disk_full"
 
 
-WRITING = (DiskFull, NotWritable, WriteFailed, WriteUncertain)
+WRITING = (DataFolderMissing, DiskFull, NotWritable, WriteFailed, WriteUncertain)
 """What every operation that writes may meet."""
 
 

@@ -699,6 +699,73 @@ def test_a_checkout_of_a_thousand_files_is_live(tmp_path: Path) -> None:
         run("git", "diff", "--exit-code", cwd=root)
 
 
+AWAY = [
+    ("GET", "/threads"),
+    ("GET", "/threads/one"),
+    ("GET", "/threads/one/messages"),
+    ("GET", "/assistants"),
+    ("GET", "/models"),
+    ("GET", "/diagnostics"),
+    ("POST", "/threads"),
+    ("POST", "/threads/one/messages"),
+    ("POST", "/assistants"),
+    ("PATCH", "/threads/one"),
+    ("DELETE", "/threads/one"),
+]
+
+
+def test_a_data_folder_may_be_moved_away_and_back(tmp_path: Path) -> None:
+    """While it is away nothing is said to be gone, and no other is made in its place."""
+    root, away = tmp_path / "jan", tmp_path / "away"
+    (root / "threads/one").mkdir(parents=True)
+    (root / "threads/one/thread.json").write_bytes(THREAD)
+    with served(Settings(data_folder=root, fsync=False)) as base, Api(base, root) as api:
+        assert api.listed() == {"one": "Before"}  # The first look is over.
+        with api.events() as events:
+            run("mv", root, away)
+            for method, path in AWAY:
+                body = {"role": "user", "content": "x"} if method in ("POST", "PATCH") else None
+                status, value, response = api.answer(path, method, body)
+                assert (status, value["error"]["code"]) == (503, "data_folder_missing"), path
+                assert response.getheader("Retry-After")
+            shutil.copytree(away / "threads/one", away / "threads/two")
+            assert not root.exists()
+            run("mv", away, root)
+            events.until("thread created two")
+            assert api.listed() == {"one": "Before", "two": "Before"}
+            sed("thread.json", "s/Before/After/")(root / "threads/one")
+            events.until("thread updated one")
+        told = {(event["id"], event["change"]) for event in events.seen}
+        assert told == {("two", "created"), ("one", "updated")}
+
+
+def test_folders_that_are_links_are_followed_and_stay_links(tmp_path: Path) -> None:
+    """The data folder, and `threads` in it: where they lead to is known from the start."""
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "jan"
+    (elsewhere / "one").mkdir(parents=True)
+    (elsewhere / "one/thread.json").write_bytes(THREAD)
+    (elsewhere / "one/messages.jsonl").write_bytes(LINES)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/threads").symlink_to(elsewhere)
+    root.symlink_to(tmp_path / "data")
+    with served(Settings(data_folder=root, fsync=False)) as base, Api(base, root) as api:
+        assert api.listed() == {"one": "Before"}
+        with api.events() as events:
+            sed("thread.json", "s/Before/After/")(elsewhere / "one")
+            events.until("thread updated one")
+            shell(f"echo '{NEW_LINE}' >> messages.jsonl")(root / "threads/one")
+            events.until("message created * one")
+        assert api.answer("/threads/one", "PATCH", {"title": "Ours"})[0] == 200
+        assert b'"Ours"' in (elsewhere / "one/thread.json").read_bytes()
+        assert api.answer("/threads/one", "DELETE")[0] == 200
+        assert (api.listed(), list(elsewhere.iterdir())) == ({}, [])
+        [deletion] = api.get("/trash")["data"]
+        assert api.answer(f"/trash/{deletion['id']}/restore", "POST")[0] == 200
+        assert api.texts("one")[:3] == list(ALL)
+        assert api.report("threads") == []
+    assert (root.is_symlink(), (root / "threads").is_symlink()) == (True, True)
+
+
 def test_this_machine_has_the_tools() -> None:
     """They are driven above; without them a row would fail with a less plain reason."""
     assert [tool for tool in ("vim", "sed", "git", "sh") if shutil.which(tool) is None] == []

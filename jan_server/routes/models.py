@@ -13,6 +13,7 @@ from starlette.responses import Response
 from jan_server import representations
 from jan_server.errors import (
     WRITING,
+    DataFolderMissing,
     FileBroken,
     FileUnreadable,
     InvalidId,
@@ -108,7 +109,7 @@ ROUTES = [
         description="The models that can answer. `?state=all` adds those of the catalogue.",
         query=ModelsQuery,
         response=ModelList,
-        errors=(InvalidRequest,),
+        errors=(InvalidRequest, DataFolderMissing),
     ),
     DOWNLOAD,
     # Jan's document describes a GET; its own example posts.

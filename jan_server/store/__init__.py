@@ -95,7 +95,7 @@ class Store:
         self.root = Path(os.path.realpath(root))
         self.is_read_only = read_only
         # What we keep for ourselves is written in any case, and never below a read-only root.
-        self._own_files = files or Files(fsync=fsync)
+        self._own_files = files or Files(fsync=fsync, root=self.root)
         self.files = Files(system=Refusing()) if read_only else self._own_files
         ours = self.root / paths.WORK_FOLDER
         self._work = own_folder(self.root) if read_only else ours

@@ -18,7 +18,14 @@ from typing import Any
 import msgspec
 
 from jan_server import ids
-from jan_server.errors import AlreadyExists, FileBroken, FileUnreadable, LiesOutside, NotFound
+from jan_server.errors import (
+    AlreadyExists,
+    DataFolderMissing,
+    FileBroken,
+    FileUnreadable,
+    LiesOutside,
+    NotFound,
+)
 from jan_server.store import merging
 from jan_server.store.deletion import Deletion
 from jan_server.store.document import Document, edited
@@ -73,7 +80,12 @@ class Collection:
         return f"<Collection {self.place.kind.folder}: {self.index!r}>"
 
     def list(self) -> Documents:
-        """All that can be read, as their files are now; what cannot be is logged."""
+        """All that can be read, as their files are now; what cannot be is logged.
+
+        Raises DataFolderMissing.
+        """
+        if not self.place.root.is_dir():
+            raise DataFolderMissing(self.place.root)
         found = (self.place.path / f.where for f in self.place.walk() if f.is_resource)
         seen = (self._last_good(self._read(folder), folder) for folder in found)
         return [document for document in seen if document is not None]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jan_server.errors import WriteUncertain
+from jan_server.errors import DataFolderMissing, WriteUncertain
 from jan_server.store.failures import shown, translated, uncertain, write_error
 from jan_server.store.system import (
     FOLDER,
@@ -88,10 +88,16 @@ class Added(NamedTuple):
 
 
 class Files:
-    """Reads, and changes that last. `fsync=False` is for tests: nothing is flushed."""
+    """Reads, and changes that last. `fsync=False` is for tests: nothing is flushed.
 
-    def __init__(self, *, fsync: bool = True, system: System | None = None) -> None:
+    `root` is the one folder that is never made: it was moved away, and may come back.
+    """
+
+    def __init__(
+        self, *, fsync: bool = True, system: System | None = None, root: Path | None = None
+    ) -> None:
         self._fsync = fsync
+        self._root = root
         self._system = system or OperatingSystem()
         self._named: dict[Path, int] = {}
         self._displaced: dict[Path, Path] = {}
@@ -201,9 +207,14 @@ class Files:
             self._flush_folder(path.parent)
 
     def make_folders(self, path: Path) -> None:
-        """Make a folder and those above it, as far as they are not there."""
+        """Make a folder and those above it, as far as they are not there.
+
+        Raises DataFolderMissing when the root would be one of them.
+        """
         if path.is_dir():
             return
+        if path == self._root:
+            raise DataFolderMissing(path)
         self.make_folders(path.parent)
         with contextlib.suppress(FileExistsError):
             self.make_folder(path)

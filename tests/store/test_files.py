@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jan_server.errors import JanError, WriteFailed, WriteUncertain
+from jan_server.errors import DataFolderMissing, JanError, WriteFailed, WriteUncertain
 from jan_server.store.files import COARSE_TICK, TICK, Files, Signature, signature_of
 from jan_server.store.system import CannotExchange, OperatingSystem
 from tests.store.failing import FailingSystem
@@ -274,6 +274,18 @@ def test_a_new_file_takes_no_name_that_is_taken(path: Path, tmp_path: Path) -> N
     files.create(tmp_path / "third", b"new")
     assert stat.S_IMODE((tmp_path / "beside").stat().st_mode) == 0o600
     assert (tmp_path / "alone").read_text() == (tmp_path / "third").read_text() == "new"
+
+
+def test_folders_are_made_below_the_root_and_never_the_root(tmp_path: Path) -> None:
+    """Made again, it would stand in the way of the one that was moved away and comes back."""
+    root = tmp_path / "jan"
+    files = Files(root=root)
+    with pytest.raises(DataFolderMissing):
+        files.make_folders(root / "threads/one")
+    assert not root.exists()
+    root.mkdir()
+    files.make_folders(root / "threads/one")
+    assert (root / "threads/one").is_dir()
 
 
 def test_a_removed_file_is_gone_and_may_have_been_before(path: Path) -> None:
