@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jan_server import ids
+from jan_server.errors import FileUnreadable
 from jan_server.events import Kind as EventKind
 from jan_server.store.files import Signature, now, signature_at
 from jan_server.store.weights import gguf_names, has_weights, is_file
@@ -155,7 +156,19 @@ class Place:
                 yield from self.walk(f"{below}/{name}" if below else name)
 
     def find(self, id: str) -> Path | None:
-        """The folder of that id, by comparison with the names that there are. Not a filed one."""
+        """The folder of that id, by comparison with the names that there are. Not a filed one.
+
+        Raises FileUnreadable when those cannot be listed and it was not there before.
+        """
+        try:
+            return self._find(id)
+        except FileUnreadable:
+            known = self.known(id)
+            if known is None:
+                raise
+            return known
+
+    def _find(self, id: str) -> Path | None:
         folder = self.path
         for part in id.split("/") if self.kind.layout == "parts" else [id]:
             if not is_listed(part):
@@ -231,7 +244,10 @@ class Place:
         return f"{self.kind.folder}/{self.where(path)}"
 
     def names(self, folder: Path) -> frozenset[str]:
-        """The names in a folder; of the kind's own read again only when its signature says so."""
+        """The names in a folder; of the kind's own read again only when its signature says so.
+
+        Raises FileUnreadable when that cannot be listed: that nothing is there would not be true.
+        """
         if folder != self.path:
             return _names_in(folder)
         signature = signature_at(self.path)
@@ -242,8 +258,16 @@ class Place:
             return old.names
         # The clock before the listing: a name that is added meanwhile makes it unsettled.
         is_settled = signature.is_settled(now())
-        self._listing = _Listing(signature, is_settled, _names_in(self.path))
-        return self._listing.names
+        try:
+            names = frozenset(os.listdir(self.path))  # noqa: PTH208
+        except FileNotFoundError:  # Moved away this moment.
+            return frozenset()
+        except OSError as error:
+            raise FileUnreadable(
+                self.kind.folder, f"cannot be listed ({error.strerror})"
+            ) from error
+        self._listing = _Listing(signature, is_settled, names)
+        return names
 
     def _is_looked_through(self, folder: str, *, depth: int) -> bool:
         if depth >= self.kind.depth or not os.path.isdir(folder):  # noqa: PTH112  # Never raises.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jan_server.errors import DataFolderMissing, NotFound, NotReady
+from jan_server.errors import DataFolderMissing, FileUnreadable, NotFound, NotReady
 from jan_server.events import Event
 from jan_server.store import Document, Store, index, paths
 from jan_server.store.entries import Entries
@@ -499,3 +500,23 @@ def test_a_filed_thread_costs_no_more_the_more_there_are(monkeypatch: pytest.Mon
     assert [entry.id for entry in entries.add("7")[1:]] == ["7@Home"]
     assert [entry.id for entry in entries.remove("7")] == ["7"]
     assert entries.at("Home/7") is entries.by_id("7")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.utime(root / "threads", (1_700_000_000, 1_700_000_000.5))
+    store = Store(root, fsync=False)
+
+    def full(_path: Path) -> list[str]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "listdir", full)
+        for read in (store.threads.get, store.threads.has):
+            with pytest.raises(FileUnreadable, match=r"threads: cannot be listed \(Too many"):
+                read("one")
+        with pytest.raises(FileUnreadable):
+            store.threads.index.oldest_first()
+    assert store.threads.has("one")
+    assert sorted(ids(store)) == ["one", "two"]
