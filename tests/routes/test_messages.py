@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.testclient import TestClient
 from ulid import ULID
 
+from jan_server import following
 from jan_server.app import create_app
 from jan_server.errors import DiskFull
 from tests.conftest import BASE_URL, tree
@@ -172,6 +174,19 @@ def test_the_thread_follows_its_messages(settings, write, thread, data_folder):
     followed = json.loads((data_folder / "threads/a/thread.json").read_text())
     assert followed["metadata"] == {"lastMessage": "two"}
     assert followed["updated"] > 1
+
+
+def test_the_thread_follows_within_a_second_and_once_for_many(client, thread, data_folder):
+    path = data_folder / "threads/a/thread.json"
+    versions = [path.read_text()]
+    for text in ("one", "two", "three"):
+        client.post(thread, json={"role": "user", "content": text})
+    began = time.monotonic()
+    while "three" not in versions[-1]:
+        assert time.monotonic() - began < 20
+        versions += {path.read_text()} - {versions[-1]}
+    assert len(versions) == 2
+    assert following.DELAY < 1
 
 
 def test_following_a_thread_that_is_gone_is_nothing_to_say(settings, write, thread, caplog):

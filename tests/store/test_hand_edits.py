@@ -5,9 +5,11 @@ Every row also proves that nothing else changed: the other thread, the other lin
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -294,6 +296,21 @@ def test_an_edit_of_the_same_length_is_seen_at_once(step: int, root: Path, store
         assert store.threads.get("one").value == {"title": f"{step:02}{number}"}
         (root / "threads/one/messages.jsonl").write_text(f'{{"id":"{step:02}{number}"}}\n')
         assert [m.id for m in store.messages("one").list()] == [f"{step:02}{number}"]
+
+
+def test_an_edit_within_the_same_tick_of_the_clock_is_seen(root: Path, store: Store) -> None:
+    """Of the same length, in place: the signature is the same, and too young to be trusted."""
+    document, lines = root / "threads/one/thread.json", root / "threads/one/messages.jsonl"
+    tick = time.time_ns() + 3_600_000_000_000
+    for text in ("a", "b", "c"):
+        for path, data in ((document, f'{{"title": "{text}"}}'), (lines, f'{{"id":"{text}"}}\n')):
+            path.write_text(data)
+            os.utime(path, ns=(tick, tick))
+        assert store.threads.get("one").value == {"title": text}
+        assert json.loads(store.threads.shown("one").body)["title"] == text
+        assert {d.id: d.value.get("title") for d in store.threads.list()}["one"] == text
+        assert [message.id for message in store.messages("one").list()] == [text]
+        assert store.messages("one").get(text).id == text
 
 
 def test_a_new_folder_is_seen_at_once(root: Path, store: Store) -> None:
