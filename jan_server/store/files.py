@@ -78,13 +78,12 @@ class Added(NamedTuple):
 
     path: Path
     fd: int
-    flush_or_cut_back: Callable[[], None]
+    flush_or_cut_back: Callable[[], Signature]
 
     def flush(self) -> Signature:
         """Put them on the disk; what the file is then. From any thread, once."""
         with translated(self.path):
-            self.flush_or_cut_back()
-            return signature_of(os.fstat(self.fd))
+            return self.flush_or_cut_back()
 
 
 class Files:
@@ -384,7 +383,7 @@ class Files:
         self._named[path] = status.st_ino
 
     def _append(self, path: Path, fd: int, data: bytes) -> Added:
-        size = os.fstat(fd).st_size
+        lines, size = data, os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
             data = b"\n" + data
         try:
@@ -395,14 +394,34 @@ class Files:
             self._cut_back(fd, size, data, because=error)
             raise
 
-        def flush() -> None:
+        def flush() -> Signature:
             try:
                 self._flush(fd)
             except OSError as error:
                 self._cut_back(fd, size, data, because=error)
                 raise
+            return self._under_its_name(path, fd, lines)
 
         return Added(path, fd, flush)
+
+    def _under_its_name(self, path: Path, fd: int, lines: bytes) -> Signature:
+        """What the file is that has the name now; lines that it does not hold are added to it.
+
+        Race: `sed -i`, git and others read a file and rename what they made of it over that. What
+        was added in between went into a file without a name.
+        """
+        ours, there = os.fstat(fd), _status(path)
+        is_moved = there is None and ours.st_nlink > 0  # With its folder: our lines are in it.
+        if is_moved or (there is not None and os.path.samestat(ours, there)):
+            return signature_of(ours)
+        if there is None or lines not in self.read(path)[0]:
+            return self.append(path, lines)
+        fd = self._system.open(path, READ_AND_WRITE | NO_WAIT)
+        try:
+            self._flush(fd)
+            return signature_of(os.fstat(fd))
+        finally:
+            os.close(fd)
 
     def _cut_back(self, fd: int, size: int, data: bytes, *, because: OSError) -> None:
         """Take back what a failed append left. Raises WriteUncertain when that cannot be done."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -327,3 +329,64 @@ def test_what_a_replacement_says_when_its_nth_step_fails_is_so(
             raised = type(error)
         found.append((path.read_text(), raised))
     assert found == expected
+
+
+class Renamer(OperatingSystem):
+    """Before or after the first write of lines, another program does something to their file."""
+
+    def __init__(self, edit: Callable[[Path], object], path: Path, *, after: bool) -> None:
+        self._edits = [partial(edit, path)]
+        self._is_after = after
+
+    def write(self, fd: int, data: bytes, /) -> int:
+        if not self._is_after:
+            self._disturb()
+        written = os.write(fd, data)
+        self._disturb()
+        return written
+
+    def _disturb(self) -> None:
+        while self._edits:
+            self._edits.pop()()
+
+
+def _saved_by_renaming(path: Path) -> None:
+    saved = path.with_name("sedX1Y2")
+    saved.write_bytes(path.read_bytes().replace(b"hi", b"HI"))
+    saved.replace(path)
+
+
+def _moved_with_its_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("moved"))
+
+
+@pytest.mark.parametrize(
+    ("edit", "after", "where", "expected"),
+    [
+        (_saved_by_renaming, False, "one/m", b"HI\nours\n"),
+        (_saved_by_renaming, True, "one/m", b"HI\nours\n"),
+        (Path.unlink, True, "one/m", b"ours\n"),
+        (_moved_with_its_folder, True, "moved/m", b"hi\nours\n"),
+    ],
+)
+def test_lines_are_in_the_file_that_has_the_name_in_the_end(
+    edit: Callable[[Path], object], after: bool, where: str, expected: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "one/m"
+    path.parent.mkdir()
+    path.write_bytes(b"hi\n")
+    found = Files(system=Renamer(edit, path, after=after)).append(path, b"ours\n")
+    assert (tmp_path / where).read_bytes() == expected
+    assert found == signature_of((tmp_path / where).stat())
+
+
+def test_lines_whose_file_and_folder_are_deleted_are_not_said_to_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "one/m"
+    path.parent.mkdir()
+    path.write_bytes(b"hi\n")
+
+    def deleted(path: Path) -> None:
+        shutil.rmtree(path.parent)
+
+    with pytest.raises(WriteFailed):
+        Files(system=Renamer(deleted, path, after=True)).append(path, b"ours\n")
