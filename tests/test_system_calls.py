@@ -50,6 +50,12 @@ class Change(NamedTuple):
 THREAD = "threads/jan_1"
 STAGED = ".jan_server/new/*"
 TRASHED = ".jan_server/trash/*"
+DELETION = "29990101T000000.000000Z"
+OTHER_DELETION = "29990102T000000.000000Z"
+DELETED = (
+    f".jan_server/trash/{DELETION}/threads/old/thread.json",
+    f".jan_server/trash/{OTHER_DELETION}/threads/gone/thread.json",
+)
 CHANGES = {
     "create a thread": Change(
         "POST",
@@ -129,6 +135,68 @@ CHANGES = {
             "fsync threads",
         ],
     ),
+    "create an assistant": Change(
+        "POST",
+        "/v1/assistants",
+        {"id": "new", "name": "New"},
+        [
+            f"write {STAGED}/assistant.json",
+            f"fsync {STAGED}/assistant.json",
+            f"fsync {STAGED}",
+            f"rename {STAGED} assistants/new",
+            "fsync assistants",
+        ],
+    ),
+    "change an assistant": Change(
+        "PATCH",
+        "/v1/assistants/jan",
+        {"name": "New"},
+        [
+            "write assistants/jan/.jan_server-*",
+            "fsync assistants/jan/.jan_server-*",
+            "exchange assistants/jan/.jan_server-* assistants/jan/assistant.json",
+            "fsync assistants/jan",
+        ],
+    ),
+    "delete an assistant": Change(
+        "DELETE",
+        "/v1/assistants/jan",
+        None,
+        [
+            f"rename assistants/jan {TRASHED}/assistants/jan",
+            f"fsync {TRASHED}/assistants",
+            "fsync assistants",
+        ],
+    ),
+    "delete a model": Change(
+        "DELETE",
+        "/v1/models/tiny",
+        None,
+        [
+            f"rename models/tiny {TRASHED}/models/tiny",
+            f"fsync {TRASHED}/models",
+            "fsync models",
+        ],
+    ),
+    "restore a thread": Change(
+        "POST",
+        f"/v1/trash/{DELETION}/restore",
+        None,
+        [
+            f"rename .jan_server/trash/{DELETION}/threads/old threads/old",
+            "fsync threads",
+            f"fsync .jan_server/trash/{DELETION}/threads",
+        ],
+    ),
+    "free a deletion": Change(
+        "DELETE",
+        f"/v1/trash/{OTHER_DELETION}",
+        None,
+        [
+            f"rename .jan_server/trash/{OTHER_DELETION}/threads/gone {TRASHED}/gone",
+            f"fsync .jan_server/trash/{OTHER_DELETION}/threads",
+        ],
+    ),
 }
 
 
@@ -140,6 +208,9 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     thread.mkdir(parents=True)
     (thread / "thread.json").write_text('{"title": "Old"}')
     (thread / "messages.jsonl").write_text('{"id": "a", "role": "user", "content": "hi"}\n')
+    for name in ("assistants/jan/assistant.json", "models/tiny/model.json", *DELETED):
+        (folder / "data" / name).parent.mkdir(parents=True)
+        (folder / "data" / name).write_text('{"name": "Old"}')
     with _traced_server(folder / "data", trace=folder / "trace") as host:
         for change in CHANGES.values():
             _ask(host, change)

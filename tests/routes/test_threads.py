@@ -5,8 +5,10 @@ import time
 
 import pytest
 
+from jan_server.store import index
 from tests.conftest import tree
 
+MESSAGE = {"role": "user", "content": "hi"}
 A_THREAD = {"id": "jan_1705312345", "title": "Weekend", "created": 1705312345678, "mood": "sunny"}
 
 
@@ -245,6 +247,23 @@ def test_an_unknown_thread_is_a_404_with_its_code(client, method):
     body = None if method in ("GET", "DELETE") else {"title": "x"}
     answer = client.request(method, "/v1/threads/nope", json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "thread_not_found")
+
+
+@pytest.mark.parametrize("kind", ["threads", "assistants"])
+def test_a_list_that_waits_too_long_for_the_first_look_is_a_503(kind, client, write, monkeypatch):
+    write("threads/a/thread.json", A_THREAD)
+    write("threads/a/messages.jsonl", '{"id":"m","role":"user","content":"hi"}\n')
+    monkeypatch.setattr(index, "PATIENCE", 0.01)
+    with getattr(client.app.state.services.store, kind).index._scanning:
+        answer = client.get(f"/v1/{kind}")
+        # What has an address of its own waits for nothing.
+        assert client.get("/v1/threads/a").json()["title"] == "Weekend"
+        assert client.get("/v1/threads/a/messages/m").json()["id"] == "m"
+        assert client.patch("/v1/threads/a", json={"title": "New"}).status_code == 200
+        assert client.post("/v1/threads/a/messages", json=MESSAGE).status_code == 200
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+    assert answer.headers["retry-after"] == "5"
+    assert client.get(f"/v1/{kind}").status_code == 200
 
 
 def test_a_broken_thread_hides_only_itself(client, write):

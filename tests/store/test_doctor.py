@@ -536,6 +536,8 @@ def test_a_copied_folder_gets_its_own_id(root: Path) -> None:
         '{\n  "id": "one (copy)",\n  "title": "One"\n}'
     )
     assert (root / ONE).read_text() == '{\n  "id": "one",\n  "title": "One"\n}'
+    [copy] = (root / ".jan_server/trash").glob("*/doctor/threads/one (copy)/thread.json")
+    assert copy.read_text() == '{\n  "id": "one",\n  "title": "One"\n}'
 
 
 TRASHED: dict[str, tuple[Edit, str, str]] = {
@@ -725,6 +727,31 @@ def test_what_cannot_be_mended_says_why(root: Path) -> None:
     assert (finding.fix, diagnosis.mended) == (None, [])
     assert (finding.hint or "").startswith("It could not be mended: ")
     assert (root / LINES).read_bytes() == A + A
+
+
+def test_whichever_operation_fails_while_it_mends_nothing_is_lost(tmp_path: Path) -> None:
+    number, has_failed = 0, True
+    while has_failed:
+        number += 1
+        root = tmp_path / str(number)
+        files = {LINES: A + A + B.rstrip() + A + b"\0\n", ONE: b'{"id": "one"}'}
+        files |= {"threads/orphan/messages.jsonl": B, "threads/copy/thread.json": b'{"id": "one"}'}
+        for name, data in files.items():
+            write(root / name, data)
+        before = {d.id: _ids(root, d.id) for d in Store(root).threads.list()}
+        system = FailingSystem(number)
+        Doctor(Store(root, files=Files(system=system))).mend(sums=False)
+        has_failed = system.has_failed
+        assert {d.id: _ids(root, d.id) for d in Store(root).threads.list()} == before, number
+        kept = [path.read_bytes() for path in root.rglob("*") if path.is_file()]
+        assert all(data in kept for data in files.values()), number
+        mended(root)
+        assert found(root) == [], number
+    assert number > 20
+
+
+def _ids(root: Path, thread: str) -> list[str]:
+    return [message.id for message in Store(root).messages(thread).list()]
 
 
 def test_a_file_that_is_gone_when_it_is_to_be_mended_says_so(root: Path) -> None:
