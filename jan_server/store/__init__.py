@@ -292,7 +292,7 @@ class Store:
         the thread.
         """
         try:
-            changes = self.messages(thread.id).changes_since(old.size if old else None)
+            changes = self.messages(thread.id).changes_since(old)
         except JanError as error:
             logger.warning("what changed in the messages of %s is not told: %s", thread.id, error)
             return

@@ -81,6 +81,12 @@ class Histories:
         kept = self._kept.get(path)
         return kept.history if kept else None
 
+    def seen_as(self, path: Path, signature: Signature | None) -> History | None:
+        """What was read last, if the file had that signature then."""
+        kept = self._kept.get(path)
+        is_it = kept is not None and signature is not None and kept.signature == signature
+        return kept.history if kept and is_it else None
+
     def keep_answer(self, history: History, key: Hashable, body: bytes) -> None:
         """Put it among the answers of a history that is kept, for as long as there is room."""
         history.answers[key] = body

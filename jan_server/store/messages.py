@@ -16,6 +16,7 @@ from jan_server.events import Change
 from jan_server.store import formats
 from jan_server.store.appends import Appends
 from jan_server.store.edits import Condition, Edits
+from jan_server.store.files import Signature
 from jan_server.store.history import History, Message, message_changes
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.new_messages import Batch, Outcome
@@ -182,16 +183,17 @@ class Messages:
         found = self._lines.added_since(self.folder(), size)
         return None if found is None else list(found)
 
-    def changes_since(self, size: int | None) -> Sequence[tuple[Change, Message]] | None:
-        """What others changed since the file had `size` bytes; None `size`: it was not there.
+    def changes_since(self, signature: Signature | None) -> Sequence[tuple[Change, Message]] | None:
+        """What others changed since the file had that signature; None: it was not there.
 
         Whole when the file was read then. Else only what was added is known, if that is all. None
         when something changed and that is no message, or it is not known which.
         """
         folder = self.folder()
-        before = self._shared.histories.last_seen(self._lines.path(folder))
-        if before is None or len(before.raw) != (size or 0):
-            added = self._lines.added_since(folder, size or 0)
+        size = signature.size if signature else 0
+        before = self._shared.histories.seen_as(self._lines.path(folder), signature)
+        if before is None or len(before.raw) != size:
+            added = self._lines.added_since(folder, size)
             return None if added is None else [("created", message) for message in added]
         old = self._lines.seen(before, folder)
         now = self._lines.history(folder)

@@ -520,3 +520,18 @@ def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
             store.threads.index.oldest_first()
     assert store.threads.has("one")
     assert sorted(ids(store)) == ["one", "two"]
+
+
+def test_a_message_of_the_same_length_that_we_changed_is_not_told_again(
+    kept: Store, root: Path, told: Told
+) -> None:
+    path = root / "threads/one/messages.jsonl"
+    messages = kept.messages("one")
+    messages.modify("a", {"content": "ho"})
+    messages.list()
+    messages.modify("a", {"content": "oh"})
+    told.take()
+    with path.open("a") as file:
+        file.write('{"id":"b","role":"user","content":"hi"}\n')
+    kept.look([path])
+    assert told.take() == ["message b created by file"]

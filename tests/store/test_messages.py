@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jan_server.errors import FileUnreadable, InvalidId, NotFound
 from jan_server.store import Message, Store, index
-from jan_server.store.files import Files, Signature
+from jan_server.store.files import Files, Signature, signature_at
 from jan_server.store.locks import Locks
 from jan_server.store.replies import Replies
 from tests.store.conftest import write
@@ -239,9 +239,9 @@ def test_what_others_changed_since_it_was_read(store: Store, path: Path) -> None
     messages = store.messages("one")
     write(path, A + b"\n" + B + b"\n")
     messages.list()
-    size = path.stat().st_size
+    before = signature_at(path)
     write(path, B[:-1] + b',"x":1}\n{"id":"c"}\n')
-    changes = messages.changes_since(size)
+    changes = messages.changes_since(before)
     assert changes is not None
     found = [(change, message.id) for change, message in changes]
     assert found == [("updated", "b"), ("created", "c"), ("deleted", "a")]
@@ -249,10 +249,10 @@ def test_what_others_changed_since_it_was_read(store: Store, path: Path) -> None
 
 def test_what_others_added_since_is_known_without_having_read_it(store: Store, path: Path) -> None:
     write(path, A + b"\n" + B + b"\n")
-    changes = store.messages("one").changes_since(len(A) + 1)
+    changes = store.messages("one").changes_since(Signature(0, len(A) + 1, 0))
     assert changes is not None
     assert [(change, message.id) for change, message in changes] == [("created", "b")]
-    assert store.messages("one").changes_since(3) is None
+    assert store.messages("one").changes_since(Signature(0, 3, 0)) is None
 
 
 # What cannot be read
