@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,12 +19,15 @@ from jan_server.errors import (
     InvalidId,
     LiesOutside,
     NotFound,
+    PreconditionFailed,
 )
 from jan_server.services import Services
 from jan_server.store import expiry
 from jan_server.store.deletion import Deletion
+from jan_server.store.document import etag
 from jan_server.store.restoring import Restored as Back
 from jan_server.types.trash import FreedDeletion, Restored, Trash, TrashDeletion
+from jan_server.web.conditions import resource_response
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
 
@@ -46,7 +50,8 @@ async def list_trash(services: Services, _request: Request) -> Response:
 
 async def get_deletion(services: Services, request: Request) -> Response:
     item = await asyncio.to_thread(services.store.trash.get, request.path_params["deletion_id"])
-    return json_response(_shown(services, item))
+    shown = msgspec.json.encode(_shown(services, item))
+    return resource_response(request, msgspec.Raw(shown), etag=etag(shown))
 
 
 async def restore_deletion(services: Services, request: Request) -> Response:
@@ -112,7 +117,7 @@ ROUTES = [
         tag="Trash",
         summary="Retrieve deletion",
         response=TrashDeletion,
-        errors=(NotFound,),
+        errors=(NotFound, PreconditionFailed),
     ),
     Route(
         "POST",

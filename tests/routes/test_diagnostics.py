@@ -3,11 +3,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 
+import pytest
 from starlette.testclient import TestClient
 
 from jan_server.app import create_app
 from jan_server.settings import Settings
 from tests.conftest import BASE_URL, tree
+from tests.store.failing import FailingSystem
 from tests.tiny_gguf import write_tiny_gguf
 
 BROKEN = {
@@ -66,6 +68,48 @@ def test_a_read_only_server_tells_it_too_and_writes_nothing(write, data_folder):
         assert client.get("/v1/diagnostics").json()["findings"] == [BROKEN]
     assert tree(data_folder) == before
     assert not (data_folder / ".jan_server").exists()
+
+
+class Neighbour(FailingSystem):
+    """At the moment of the replacement another program saves the file."""
+
+    def __init__(self, theirs):
+        super().__init__()
+        self.theirs = theirs
+
+    def exchange(self, one, other):
+        if self.theirs:
+            other.write_text(self.theirs)
+            self.theirs = ""
+        super().exchange(one, other)
+
+
+OLD = '{"title": "Old", "mood": "calm"}'
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mood", "kept"),
+    [
+        ('{"title": "Old", "mood": "sunny"}', "sunny", []),
+        ('{"title": "Theirs", "mood": "sunny"}', "calm", ['{"title": "Theirs", "mood": "sunny"}']),
+        ('{"title": "Th', "calm", ['{"title": "Th']),
+    ],
+)
+def test_what_another_wrote_while_we_did_is_merged_or_kept_and_told(
+    theirs, mood, kept, client, write, data_folder, monkeypatch
+):
+    write("threads/x/thread.json", OLD)
+    monkeypatch.setattr(client.app.state.services.store.files, "_system", Neighbour(theirs))
+    changed = client.patch("/v1/threads/x", json={"title": "Ours"}).json()
+    assert (changed["title"], changed["mood"]) == ("Ours", mood)
+    assert client.get("/v1/threads/x").json() == changed
+    copies = sorted((data_folder / "threads/x").glob("thread.conflict-*.json"))
+    assert [copy.read_text() for copy in copies] == kept
+    assert [
+        (finding["code"], finding["file"])
+        for finding in client.get("/v1/diagnostics").json()["findings"]
+    ] == [("conflict_copy", f"threads/x/{copy.name}") for copy in copies]
+    assert len(client.get("/v1/threads").json()) == 1
 
 
 def test_a_folder_that_was_moved_away_is_a_503(client, data_folder):

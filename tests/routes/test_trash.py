@@ -94,6 +94,14 @@ def test_what_is_deleted_is_listed_and_comes_back(client, data_folder, name):
     assert client.get(f"/v1/trash/{deletion['id']}").status_code == 404
 
 
+def test_a_deletion_has_an_etag_as_every_single_resource_has(client):
+    client.delete("/v1/threads/one")
+    url = f"/v1/trash/{deletions(client)[0]['id']}"
+    etag = client.get(url).headers["etag"]
+    assert client.get(url, headers={"If-None-Match": etag}).status_code == 304
+    assert client.get(url, headers={"If-Match": '"other"'}).status_code == 412
+
+
 def test_the_list_is_newest_first_with_the_space_it_takes(client):
     for path in ("/v1/threads/one", "/v1/assistants/tutor"):
         client.delete(path)
