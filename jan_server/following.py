@@ -10,7 +10,7 @@ from jan_server.store import Store
 
 log = logging.getLogger(__name__)
 
-DELAY = 0.5
+DELAY = 0.8
 """Seconds after the first of several messages."""
 
 AT_ONCE = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,14 @@ from typing import Any
 import pytest
 
 from jan_server.appending import Appending
-from jan_server.errors import InvalidRequest, JanError, NotFound, WriteFailed
+from jan_server.errors import (
+    DiskFull,
+    InvalidRequest,
+    JanError,
+    NotFound,
+    WriteFailed,
+    WriteUncertain,
+)
 from jan_server.store import Message, Store
 from jan_server.store.files import Files
 from tests.store.failing import FailingSystem
@@ -163,6 +171,43 @@ def test_a_thread_that_another_holds_does_not_hold_up_the_others(root: Path) -> 
 
     run(store, work)
     assert len(contents(store, "t0")) == len(contents(store, "t1")) == 2
+
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "once": {},
+    "for ever": {"for_ever": True},
+    "cut": {"cut": True},
+    "full for ever": {"for_ever": True, "code": errno.ENOSPC},
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_whichever_operation_fails_every_answer_is_true(failure: str, root: Path) -> None:
+    threads, number, has_failed = ("t0", "t0", "t1", "t2"), 0, True
+    while has_failed:
+        number += 1
+        (root / "threads/t1/messages.jsonl").unlink(missing_ok=True)
+        before = [contents(Store(root, fsync=False), id) for id in threads]
+        system = FailingSystem(number, **FAILURES[failure])
+        ids = [f"{number}-{place}" for place in range(len(threads))]
+
+        async def work(appending: Appending, ids: list[str] = ids) -> Any:
+            asked = [
+                appending.append(thread, [{**HI, "id": id}])
+                for thread, id in zip(threads, ids, strict=True)
+            ]
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+        answers = run(Store(root, files=Files(system=system)), work)
+        has_failed = system.has_failed
+        for thread, id, answer, old in zip(threads, ids, answers, before, strict=True):
+            found = contents(Store(root, fsync=False), thread)
+            assert found[: len(old)] == old
+            assert Store(root, fsync=False).messages(thread).problems() == []
+            if not isinstance(answer, WriteUncertain):
+                assert isinstance(answer, (list, WriteFailed, DiskFull))
+                assert (id in found) is isinstance(answer, list), (number, system.calls)
+    assert number > 8
 
 
 def test_who_leaves_while_it_is_written_spoils_nothing(root: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jan_server.errors import InvalidRequest, ModelCannotRun
 from jan_server.templates import jinja, render
@@ -262,6 +265,44 @@ def test_an_attack_ends_in_a_400_that_says_what_it_did(template: str, reason: st
         by_itself(template)
     assert reason in caught.value.message
     assert caught.value.message.startswith("The model's chat template failed: ")
+
+
+WORDS = [
+    *(
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "{#",
+        "#}",
+        "-",
+        " for m in messages ",
+        " endfor ",
+        " if ",
+        " endif ",
+    ),
+    *(
+        " else ",
+        " set x = ",
+        " macro x(a) ",
+        " endmacro ",
+        "messages",
+        "[0]",
+        ".content",
+        "|tojson",
+    ),
+    *("|join", "'a'", "*", "99", "(", ")", ",", "~", " range(99) ", "x", "{prompt}", "\n", "\0"),
+]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(WORDS), max_size=14).map("".join))
+def test_any_template_gives_a_prompt_or_says_what_is_wrong(template: str) -> None:
+    began = time.process_time()
+    for how in ({"chat_template": template}, {"prompt_template": template}):
+        with contextlib.suppress(InvalidRequest, ModelCannotRun):
+            assert isinstance(render(CHAT, **how), str)
+    assert time.process_time() - began < 2 * jinja.MAX_SECONDS
 
 
 def test_loops_without_output_end_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jan_server.store.scanner import MAX_DEPTH, Problem, decode, same
 
@@ -66,6 +69,47 @@ def test_values_may_be_as_deep_as_is_promised() -> None:
 def test_places_count_from_where_the_bytes_begin() -> None:
     assert decode(b"x", line=17, column=40) == Problem(17, 40, "expected a value")
     assert decode(b"[\n x", line=17, column=40) == Problem(18, 2, "expected a value")
+
+
+PIECES = [
+    *(b"{", b"}", b"[", b"]", b'"', b":", b",", b"\\", b"\\ud83d", b"\\n", b'"a"', b'"a":', b"1"),
+    *(
+        b"-",
+        b".",
+        b"e9",
+        b"true",
+        b"null",
+        b"NaN",
+        b" ",
+        b"\n",
+        b"\r",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+    ),
+]
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join) | st.binary(max_size=40))
+def test_any_bytes_are_a_value_or_a_problem_with_its_place(raw: bytes) -> None:
+    found = decode(raw)
+    if isinstance(found, Problem):
+        assert 1 <= found.line <= raw.count(b"\n") + 1
+        assert 1 <= found.column <= len(raw) + 1
+    known = _as_python_reads(raw)
+    if known is not None:
+        assert same(found, known)
+
+
+def _as_python_reads(raw: bytes) -> object:
+    """The value; None when it is none, or one in which Python sees more than JSON has."""
+    try:
+        known: object = json.loads(raw)
+    except ValueError:
+        return None
+    is_plain = not any(word in raw for word in (b"NaN", b"\\ud83d"))
+    return known if is_plain else None
 
 
 @pytest.mark.parametrize("end", [b'"}', b""])
