@@ -2,7 +2,7 @@
 
 The map, in reading order. Each layer imports only what stands above it here:
 
-    errors ids settings data_folder logs gguf   leaves
+    errors ids settings data_folder logs events gguf   leaves
     types/                            one file per resource: what is in it, what a request may say
     store/     the data folder        engines/     models: load, generate, close
     web/       Starlette without Jan  catalogue/   manifests of models that are known to run
@@ -11,10 +11,11 @@ The map, in reading order. Each layer imports only what stands above it here:
     completions                       one chat completion
     appending following               messages that are written together; thread.json follows them
     expiring                          the trash is emptied of what is over
-    services                          everything a route may use, opened and closed in order
     representations                   a stored resource -> what goes over the wire
+    services                          everything a route may use, opened and closed in order
     routes/                           the API as one table
-    app server pull cli               ASGI application, Hypercorn, command line
+    app server                        ASGI application, Hypercorn
+    pull doctor torture cli           the command line
 """
 
 __version__ = "0.1.0"

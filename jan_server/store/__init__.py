@@ -8,10 +8,14 @@ Jan itself are the others.
     models/<id>/*.gguf                   its weights, or wherever the manifest or a link says
     threads/<id>/thread.json             a conversation: title, assistants, metadata
     threads/<id>/messages.jsonl          its messages, one JSON object a line, oldest first
+    threads/<folder>/<id>/...            threads that a person filed; ids are told apart by folder
+    threads/<id>/.reply-<id>.json        a reply that grows; at its end it becomes a line
+    <name>.conflict-<time>.<ext>         what lost when two changed one value at the same moment
     engines/ settings/ logs/ ...         Jan's own; never touched
     .jan_server/                         ours; apart from settings and trash it can be deleted
     .jan_server/trash/<time>/<kind>/<id> what was deleted
-    .jan_server/new/                     folders that are being made
+    .jan_server/torn/                    what crashed appends of ours left
+    .jan_server/locks/ new/              who writes; folders that are being made
 
 What is promised:
 
@@ -21,14 +25,19 @@ What is promised:
   message is changed or deleted by replacing the file, in which every other line stays as it is.
 - A file or line that is broken hides only itself, is reported with its place, and is never changed
   or deleted; messages may still be added to a thread whose `thread.json` is broken.
-- A new folder appears whole. Deleting is moving into the trash.
-- Every read looks at the file: what is answered is never older than the request.
+- Two writers are normal. Those of our kind wait for each other. What others write at the same
+  moment is merged, or kept beside the file.
+- A new folder appears whole. Deleting is moving into the trash, until it expires.
+- Every read looks at the file: what is answered is never older than the request. Lists are kept up
+  by whoever calls `look`; as long as nobody does (`keep`), each list looks at everything.
 - Nothing outside the data folder is changed, whatever an id, a path or a link says.
 
-Not promised: that two processes which change one file at the same moment both win.
+Not promised: what a program writes to a file that it holds open while we replace it.
 
-Reading order: files (bytes), scanner and jsonl and document (what bytes say), formats (what each
-Jan meant), paths (names), collection, history and lines and messages (appends, edits), weights.
+Reading order: system and files (bytes), scanner and jsonl and document (what bytes say), formats
+(what each Jan meant), paths (names), reading and entries and index (what is known), locks, merging
+and collection (one document each), history and lines and messages (appends, edits, replies), trash,
+watcher, doctor.
 """
 
 from __future__ import annotations
