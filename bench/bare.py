@@ -40,7 +40,7 @@ def main(body: Path, port: int) -> None:
     app = create_app(body.read_bytes())
     with server.bind("127.0.0.1", port) as sock:
         # The very configuration of ours, so that the two differ in nothing else.
-        asyncio.run(serve(cast(Framework, app), server._config(sock)))
+        asyncio.run(serve(cast(Framework, app), server.hypercorn_config(sock)))
 
 
 if __name__ == "__main__":

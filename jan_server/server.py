@@ -82,7 +82,7 @@ async def serve_until(stop: asyncio.Event, app: Starlette, sock: socket.socket) 
         await stop.wait()
         await app.state.services.drain(DRAIN_SECONDS)
 
-    await serve(cast(Framework, app), _config(sock), shutdown_trigger=drained)
+    await serve(cast(Framework, app), hypercorn_config(sock), shutdown_trigger=drained)
 
 
 def _on_signals(stop: asyncio.Event) -> None:
@@ -100,7 +100,8 @@ def _on_signals(stop: asyncio.Event) -> None:
             signal.signal(name, lambda *_: loop.call_soon_threadsafe(handle))
 
 
-def _config(sock: socket.socket) -> Config:
+def hypercorn_config(sock: socket.socket) -> Config:
+    """How Hypercorn serves on a listening socket; whoever is compared with us takes the same."""
     config = Config()
     # Hypercorn closes the descriptor that it is given.
     config.bind = [f"fd://{os.dup(sock.fileno())}"]
