@@ -42,6 +42,9 @@ Documents = list[Document]
 Contents = Callable[[str], Mapping[str, bytes]]
 """Given the id that it got, the files of a new folder."""
 
+Changes = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Given the values that a document has, the new ones of some keys."""
+
 Condition = Callable[[Document], None]
 """Given the document as its file has it; raises when it is not to be changed."""
 
@@ -65,7 +68,7 @@ class Collection:
         locks: Locks,
         trash: Trash,
         staging: Path,
-        moved: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _value: {},
+        moved: Changes = lambda _value: {},
     ) -> None:
         self.place = place
         self.index = index
@@ -165,10 +168,14 @@ class Collection:
                 return document
             return self._write(document, altered)
 
-    def touch(self, id: str, changes: Mapping[str, Any] | None = None) -> Document:
-        """As `change`, but the time of the last update moves even when nothing else does."""
+    def touch(self, id: str, changes: Changes = lambda _value: {}) -> Document:
+        """As `change`, but the time of the last update moves even when nothing else does.
+
+        Nobody asked for it: who changes the same keys at the same moment has his way. `changes`
+        are made of what the file says under the lock.
+        """
         with self._whole(id) as document:
-            return self._write(document, changes or {})
+            return self._write(document, changes(document.value), gives_way=True)
 
     def delete(self, id: str, *, condition: Condition = always) -> Path:
         """Move the folder into the trash; where it lies now. Of a link, the link itself.
@@ -264,12 +271,16 @@ class Collection:
         path = folder / self.place.kind.document
         return Document(id=entry.id, path=path, raw=b"", value=value, signature=None, mtime=0.0)
 
-    def _write(self, document: Document, changes: Mapping[str, Any]) -> Document:
+    def _write(
+        self, document: Document, changes: Mapping[str, Any], *, gives_way: bool = False
+    ) -> Document:
         moved = self._moved({**document.value, **changes})
         ours = edited(document.raw, {**changes, **moved})
         if ours == document.raw:
             return document
         merge = merging.of_keys(document.raw, changes, moved=moved)
+        if gives_way:
+            merge = merging.giving_way(merge)
         with self.index.writing(document.folder):
             merging.replace(self._files, document.path, ours, base=document.raw, merge=merge)
         return self._document(document.folder, document.id)

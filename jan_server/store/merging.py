@@ -36,15 +36,17 @@ def replace(files: Files, path: Path, ours: bytes, *, base: bytes, merge: Merge)
     theirs = files.replace(path, ours, expected=base)
     if theirs is None:
         return
-    copy = _keep(files, path, theirs)
+    copy = keep_conflict(files, path, theirs)
     merged = merge(theirs)
     if merged is None:
+        _tell(path, copy)
         return
     again = files.replace(path, merged, expected=ours)
     if again is None:
         files.remove(copy)  # It is merged.
     else:
-        _keep(files, path, again)
+        _tell(path, copy)
+        _tell(path, keep_conflict(files, path, again))
 
 
 def of_keys(
@@ -66,7 +68,15 @@ def of_keys(
     return merge
 
 
-def _keep(files: Files, path: Path, theirs: bytes) -> Path:
-    copy = keep_conflict(files, path, theirs)
+def giving_way(merge: Merge) -> Merge:
+    """What others wrote stands as it is where both cannot be."""
+
+    def merge_or_give_way(theirs: bytes) -> bytes:
+        merged = merge(theirs)
+        return theirs if merged is None else merged
+
+    return merge_or_give_way
+
+
+def _tell(path: Path, copy: Path) -> None:
     logger.warning("%s was changed while we changed it; see %s", path.name, copy)
-    return copy

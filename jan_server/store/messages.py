@@ -210,7 +210,7 @@ class Messages:
             document = self._lines.document()
             if document is None or document.stale or not document.raw:
                 return
-            self._shared.threads.touch(self.thread_id, self._last_message(document.value))
+            self._shared.threads.touch(self.thread_id, self._last_message)
 
     def _last_message(self, thread: Mapping[str, Any]) -> dict[str, Any]:
         metadata = thread.get("metadata")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -22,7 +23,7 @@ from jan_server.errors import (
     SettingsInvalid,
     WriteUncertain,
 )
-from jan_server.store import Store, paths
+from jan_server.store import Document, Store, paths
 from jan_server.store.files import Files
 from jan_server.store.histories import Histories
 from jan_server.store.paths import Place
@@ -283,6 +284,54 @@ def test_the_thread_follows_its_messages(before: str, after: Any, store: Store, 
     thread = store.threads.get("one")
     assert thread.value["metadata"] == after
     assert thread.value["updated"] > 1
+
+
+class Saving(FailingSystem):
+    """Somebody saves a file in the moment in which it is replaced."""
+
+    def __init__(self, path: Path, theirs: bytes) -> None:
+        super().__init__()
+        self._saves = [(path, theirs)]
+
+    def exchange(self, one: Path, other: Path) -> None:
+        while self._saves:
+            path, theirs = self._saves.pop()
+            path.write_bytes(theirs)
+        super().exchange(one, other)
+
+
+@pytest.mark.parametrize(
+    "theirs", [b'{"updated": 1, "metadata": {"mine": 1}}', b'{"metadata": {"mine"', b"", b"[]"]
+)
+def test_a_thread_that_somebody_saves_meanwhile_does_not_follow(
+    theirs: bytes, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = root / "threads/one/thread.json"
+    write(path, '{"updated": 1, "metadata": {"lastMessage": ""}}')
+    store = Store(root, files=Files(fsync=False, system=Saving(path, theirs)))
+    before = sorted(path.parent.iterdir())
+    with contextlib.suppress(FileUnreadable):
+        store.messages("one").touch()
+    assert path.read_bytes() == theirs
+    assert sorted(path.parent.iterdir()) == before
+    assert not [told for told in caplog.messages if "while we changed it" in told]
+
+
+def test_what_is_saved_just_before_a_thread_follows_is_kept(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root / "threads/one/thread.json"
+    write(path, '{"updated": 1, "metadata": {"lastMessage": ""}}')
+    store = Store(root, fsync=False)
+    touch = store.threads.touch
+
+    def late(*given: Any) -> Document:
+        write(path, '{"updated": 1, "metadata": {"lastMessage": "", "mine": 1}}')
+        return touch(*given)
+
+    monkeypatch.setattr(store.threads, "touch", late)
+    store.messages("one").touch()
+    assert store.threads.get("one").value["metadata"] == {"lastMessage": "hi", "mine": 1}
 
 
 def test_the_last_message_of_no_messages_is_empty(store: Store, root: Path) -> None:
