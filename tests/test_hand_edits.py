@@ -15,6 +15,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPResponse
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +28,7 @@ from jan_server.settings import Settings
 from jan_server.store import Store
 from jan_server.store.locks import Locks
 from jan_server.store.replies import Replies
-from tests.api import Api, assert_like
+from tests.api import SECONDS, Api, assert_like
 from tests.running import served
 
 A, B, C = (
@@ -656,20 +658,35 @@ def test_a_gguf_without_a_manifest_is_a_model(api: Api) -> None:
     assert api.answer("/models/dropped")[0] == 404
 
 
-def test_an_assistants_instructions_count_from_the_next_answer_on(api: Api) -> None:
+def test_an_assistants_instructions_may_be_edited_while_an_answer_is_given(api: Api) -> None:
     api.made("models/echo", {"model.json": b'{"engine": "echo"}'})
     with api.events() as events:
         folder = api.made("assistants/ada", {"assistant.json": b'{"instructions": "Old."}'})
         assert api.get("/assistants/ada")["instructions"] == "Old."
         events.until("assistant created ada")
         before = others(api, folder)
-        in_place("assistant.json", b'{"instructions": "New."}')(folder)
-        assert api.get("/assistants/ada")["instructions"] == "New."
-        events.until("assistant updated ada")
+        with answering(api, "[[slow 0.05]] Mary had a little lamb") as answer:
+            in_place("assistant.json", b'{"instructions": "New."}')(folder)
+            assert api.get("/assistants/ada")["instructions"] == "New."
+            events.until("assistant updated ada")
+            rest = answer.read()
+        assert b"lamb" in rest
+        assert rest.endswith(b"data: [DONE]\n\n")
     [listed] = [each for each in api.get("/assistants") if each["id"] == "ada"]
     assert listed["instructions"] == "New."
     assert api.report("assistants/ada") == []
     assert others(api, folder) == before
+
+
+@contextmanager
+def answering(api: Api, text: str) -> Iterator[HTTPResponse]:
+    """An answer that has begun."""
+    with closing(HTTPConnection(api.host, timeout=SECONDS)) as connection:
+        chat = {"model": "echo", "stream": True, "messages": [{"role": "user", "content": text}]}
+        connection.request("POST", "/v1/chat/completions", json.dumps(chat))
+        answer = connection.getresponse()
+        assert answer.readline().startswith(b"data: {")
+        yield answer
 
 
 def test_a_checkout_of_a_thousand_files_is_live(tmp_path: Path) -> None:
