@@ -34,7 +34,8 @@ from jan_server.store.system import (
 )
 
 TEMPORARY = ".jan_server-"
-"""Begins the name of every file that is not whole yet. Jan, git's and our own lists skip it."""
+"""Begins the name of every file that is not whole yet. Jan's and our own lists skip it, the watcher
+too; one line of a .gitignore, `.jan_server*`, names these files and our own folder."""
 
 TICK = 0.05
 """Seconds. Two writes within one tick of the file system's clock can leave the same mtime."""
