@@ -57,9 +57,10 @@ class Stream:
         return Got(fields.get("id", ""), fields.get("event", ""), data, fields.get("", ""))
 
     def next(self) -> Got:
-        """The next event."""
+        """The next event; comments would come for ever where there is none."""
+        end = time.monotonic() + 20
         while (got := self.block()) is not None and got.data is None:
-            pass
+            assert time.monotonic() < end, "no event comes"
         assert got is not None, "the stream has ended"
         return got
 
