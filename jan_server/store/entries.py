@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -45,6 +45,13 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     body: bytes = b""
     problem: str = ""
     inner_id: str | None = None
+
+
+class Readdressed(NamedTuple):
+    """An entry that is reached by another id than before."""
+
+    entry: Entry
+    old_id: str
 
 
 class Entries:
@@ -100,8 +107,8 @@ class Entries:
             return entry.id
         return where if self._ids_are_paths else where.rpartition("/")[2]
 
-    def add(self, where: str) -> list[Entry]:
-        """A new entry, then those that are reached by another id because of it."""
+    def add(self, where: str) -> tuple[Entry, list[Readdressed]]:
+        """A new entry, and those that are reached by another id because of it."""
         entry = Entry(id=self.id_of(where), where=where)
         self._by_place[where] = entry
         if "/" in where and not self._ids_are_paths:
@@ -109,9 +116,10 @@ class Entries:
             self._alike.setdefault(_stem(where), set()).add(where)
         else:
             self._by_id[entry.id] = entry
-        return [entry, *self._readdress(_stem(where))]
+        others = [each for each in self._readdress(_stem(where)) if each.entry is not entry]
+        return entry, others
 
-    def remove(self, where: str) -> list[Entry]:
+    def remove(self, where: str) -> list[Readdressed]:
         """Those that are reached by another id because it is gone."""
         entry = self._by_place.pop(where)
         self._take_out(entry)
@@ -173,7 +181,7 @@ class Entries:
         if self._sorted is not None and entry.body:
             del self._sorted[bisect_left(self._sorted, _rank(entry), key=_rank)]
 
-    def _readdress(self, stem: str) -> list[Entry]:
+    def _readdress(self, stem: str) -> list[Readdressed]:
         """Give the filed ones so named their ids again; those that have another than before."""
         alike = self._alike.get(stem)
         if not alike:
@@ -187,13 +195,14 @@ class Entries:
                 moved.append((id, entry))
         if moved:
             self._sorted = self._joined = None
-        for _, entry in moved:
-            if self._by_id.get(entry.id) is entry:
-                del self._by_id[entry.id]
+        readdressed = [Readdressed(entry, entry.id) for _, entry in moved]
+        for entry, old_id in readdressed:
+            if self._by_id.get(old_id) is entry:
+                del self._by_id[old_id]
         for id, entry in moved:
             entry.id = id
             self._by_id[id] = entry
-        return [entry for _, entry in moved]
+        return readdressed
 
 
 def _stem(where: str) -> str:

@@ -26,7 +26,7 @@ from jan_server.errors import DataFolderMissing, NotReady
 from jan_server.events import Cause, Change, Event, Publish
 from jan_server.store import paths
 from jan_server.store.document import Document
-from jan_server.store.entries import Entries, Entry, View
+from jan_server.store.entries import Entries, Entry, Readdressed, View
 from jan_server.store.files import Files, Signature, now, signature_at
 from jan_server.store.paths import Found, Place
 from jan_server.store.reading import Reading, read
@@ -351,10 +351,12 @@ class Index:
     def _note(self, where: str, reading: Reading, cause: Cause) -> None:
         old = self._entries.at(where)
         change = _change(old, reading)
-        readdressed: list[Entry] = []
+        readdressed: list[Readdressed] = []
         entry = old
         if entry is None:
-            entry, *readdressed = self._entries.add(where)
+            entry, readdressed = self._entries.add(where)
+            if any(old_id == entry.id for _, old_id in readdressed):
+                change = change and "updated"  # The id was another's.
             entry.companion = self._companion(where)
         entry.is_settled = False  # First: what is read meanwhile is not trusted.
         entry.signature, entry.problem = reading.signature, reading.problem
@@ -365,7 +367,7 @@ class Index:
             self._show_again(entry, document, is_settled=reading.is_settled)
         if change:
             self._tell(entry, change, cause, document)
-        self._look_again(readdressed, cause)
+        self._follow_ids(readdressed, {old_id for _, old_id in readdressed}, cause, new=entry.id)
 
     def _show_again(self, entry: Entry, document: Document, *, is_settled: bool) -> None:
         view = self._show(document, entry.where)
@@ -374,21 +376,34 @@ class Index:
         entry.is_settled = is_settled and view.is_fixed
         self._entries.set_inner_id(entry, document.value.get("id"))
 
-    def _forget(self, where: str, cause: Cause) -> None:
+    def _forget(self, where: str, cause: Cause, *, is_known: bool = True) -> None:
         self._looked_through.pop(where, None)
         entry = self._entries.at(where)
         if entry is None or not self._is_here():
             return
         readdressed = self._entries.remove(where)
-        self._publish_if_complete(
-            Event(kind=self.place.kind.name, id=entry.id, change="deleted", cause=cause), cause
-        )
-        self._look_again(readdressed, cause)
+        before = {old_id for _, old_id in readdressed} | ({entry.id} if is_known else set())
+        self._follow_ids(readdressed, before, cause)
 
-    def _look_again(self, readdressed: Sequence[Entry], cause: Cause) -> None:
-        """Their answers hold an id that is not theirs any more."""
-        for entry in readdressed:
-            self.look(self.place.path / entry.where, cause)
+    def _follow_ids(
+        self, readdressed: Sequence[Readdressed], before: set[str], cause: Cause, *, new: str = ""
+    ) -> None:
+        """Tell what has become of the ids that there were `before`, and what has others now."""
+        after = {new, *(entry.id for entry, _ in readdressed)}
+        for id in sorted(before - after):
+            self._publish_if_complete(
+                Event(kind=self.place.kind.name, id=id, change="deleted", cause=cause), cause
+            )
+        for entry, _ in readdressed:
+            folder = self.place.path / entry.where
+            if not self.place.is_found(folder):
+                self._forget(entry.where, cause, is_known=entry.id in before)
+                continue
+            # Its answer holds an id that is not its own any more.
+            reading = self.look(folder, cause)
+            if reading is not None and reading.document is not None:
+                change: Change = "updated" if entry.id in before else "created"
+                self._tell(entry, change, cause, reading.document)
 
     def _tell(self, entry: Entry, change: Change, cause: Cause, document: Document | None) -> None:
         if change == "broken":

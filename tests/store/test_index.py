@@ -497,8 +497,8 @@ def test_a_filed_thread_costs_no_more_the_more_there_are(monkeypatch: pytest.Mon
         entries.add(f"Home/{number}")
         entries.add(f"direct {number}")
     assert max(asked) == 2
-    assert [entry.id for entry in entries.add("7")[1:]] == ["7@Home"]
-    assert [entry.id for entry in entries.remove("7")] == ["7"]
+    assert [(each.id, old_id) for each, old_id in entries.add("7")[1]] == [("7@Home", "7")]
+    assert [(each.id, old_id) for each, old_id in entries.remove("7")] == [("7", "7@Home")]
     assert entries.at("Home/7") is entries.by_id("7")
 
 
@@ -535,3 +535,66 @@ def test_a_message_of_the_same_length_that_we_changed_is_not_told_again(
         file.write('{"id":"b","role":"user","content":"hi"}\n')
     kept.look([path])
     assert told.take() == ["message b created by file"]
+
+
+@pytest.mark.parametrize("is_new_first", [True, False])
+def test_whoever_follows_the_events_knows_the_ids_of_threads_that_are_filed(
+    is_new_first: bool, kept: Store, root: Path, told: Told
+) -> None:
+    known = set(ids(kept))
+    names = ["threads/Work/one", "threads/one"]
+    (root / "threads/Work").mkdir()
+    for source, target in ((names[1], names[0]), (names[0], names[1])):
+        (root / source).rename(root / target)
+        for name in names if is_new_first == (target == names[0]) else reversed(names):
+            kept.look([root / name])
+        follow(known, told)
+        assert known == set(ids(kept)) == {"one", "two"}
+
+
+def test_whoever_follows_the_events_knows_whose_the_ids_are(
+    kept: Store, root: Path, told: Told
+) -> None:
+    known = set(ids(kept))
+    changes: list[tuple[str, set[str]]] = [
+        ("Work/one", {"one", "one@Work"}),
+        ("Home/one", {"one", "one@Work", "one@Home"}),
+    ]
+    for name, more in changes:
+        write(root / f"threads/{name}/thread.json", "{}")
+        kept.look([root / f"threads/{name}"])
+        follow(known, told)
+        assert known == {*more, "two"} == set(ids(kept))
+    for name in ("one", "Home/one", "Work/one"):
+        shutil.rmtree(root / f"threads/{name}")
+        kept.look([root / f"threads/{name}"])
+        follow(known, told)
+        assert known == set(ids(kept))
+    write(root / "threads/Work/one/thread.json", "{}")
+    kept.look([root / "threads/Work/one"])
+    told.take()
+    write(root / "threads/one/thread.json", "{}")
+    kept.look([root / "threads/one"])
+    assert told.take() == ["thread one updated by file", "thread one@Work created by file"]
+
+
+def follow(known: set[str], told: Told) -> None:
+    """What a client that shows a list makes of the events."""
+    for event in told.events:
+        assert (event.id in known) is (event.change != "created"), event
+        known.add(event.id)
+        if event.change == "deleted":
+            known.remove(event.id)
+    told.take()
+
+
+def test_of_threads_of_one_name_that_are_all_gone_each_id_is_told(
+    kept: Store, root: Path, told: Told
+) -> None:
+    write(root / "threads/Work/one/thread.json", "{}")
+    kept.look([root / "threads/Work"])
+    told.take()
+    shutil.rmtree(root / "threads/Work")
+    shutil.rmtree(root / "threads/one")
+    kept.look([root / "threads/one"])
+    assert sorted(told.take()) == ["thread one deleted by file", "thread one@Work deleted by file"]
