@@ -82,7 +82,7 @@ async def _data(services: Services, event: Event) -> dict[str, Any]:
         **({"thread_id": event.thread_id} if event.thread_id is not None else {}),
         "change": event.change,
         "cause": event.cause,
-        "etag": event.etag,
+        "etag": await _etag(services, event),
         **({"problem": event.problem} if event.problem is not None else {}),
     }
     if event.resource is not None and event.change in ("created", "updated"):
@@ -105,6 +105,16 @@ async def _assistant(services: Services, event: Event) -> Any:
 
 async def _model(services: Services, event: Event) -> Any:
     return models.shown(await asyncio.to_thread(services.models.get, event.id))
+
+
+async def _etag(services: Services, event: Event) -> str | None:
+    """As GET answers it: a model's is of its state too, which no file says."""
+    if event.kind != "model" or event.etag is None:
+        return event.etag
+    try:
+        return (await asyncio.to_thread(services.models.get, event.id)).etag
+    except JanError:
+        return event.etag  # Gone or broken since.
 
 
 async def _entry(collection: Collection, id: str) -> msgspec.Raw:

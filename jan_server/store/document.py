@@ -32,6 +32,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     `id` is the folder's name. `raw` is empty, and `signature` None, for a folder that has no such
     file but is served as if it held `{}`. `mtime` is in seconds. `stale` is the place and the
     reason when the file is broken now and this is the last good version of it that was seen.
+    `filed` is where a person filed the folder, as far as that is shown: not what the file says.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     signature: Signature | None
     mtime: float
     stale: str = ""
+    filed: str = ""
 
     @property
     def folder(self) -> Path:
@@ -48,7 +50,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def etag(self) -> str:
-        return etag(self.raw)
+        return etag(self.raw, state=self.filed)
 
     def __repr__(self) -> str:
         state = "stale" if self.stale else f"{len(self.raw)} bytes" if self.raw else "no file"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jan_server.store import scanner
 from jan_server.store.document import Document
 from jan_server.store.files import Files, Signature, now, signature_at
-from jan_server.store.paths import Place
+from jan_server.store.paths import THREADS, Place
 from jan_server.store.scanner import Problem
 
 
@@ -38,7 +38,7 @@ def read(place: Place, files: Files, folder: Path, *, id: str) -> Reading:
         moment = now()
         raw, signature = files.read(path)
     except FileNotFoundError:
-        return Reading(None, False, _without_file(folder, path, id=id))
+        return Reading(None, False, _without_file(place, folder, path, id=id))
     except OSError as error:
         return Reading(None, False, None, place.shown(path), f"cannot be read ({error.strerror})")
     is_settled = signature.is_settled(moment)
@@ -55,12 +55,26 @@ def read(place: Place, files: Files, folder: Path, *, id: str) -> Reading:
         value=value,
         signature=signature,
         mtime=signature.mtime_ns / 1e9,
+        filed=_filed(place, folder),
     )
     return Reading(signature, is_settled, document)
 
 
-def _without_file(folder: Path, path: Path, *, id: str) -> Document:
-    return Document(id=id, path=path, raw=b"", value={}, signature=None, mtime=_mtime(folder))
+def _without_file(place: Place, folder: Path, path: Path, *, id: str) -> Document:
+    return Document(
+        id=id,
+        path=path,
+        raw=b"",
+        value={},
+        signature=None,
+        mtime=_mtime(folder),
+        filed=_filed(place, folder),
+    )
+
+
+def _filed(place: Place, folder: Path) -> str:
+    """Where a person filed a thread; the folders above a model are a part of its id."""
+    return place.where(folder).rpartition("/")[0] if place.kind is THREADS else ""
 
 
 def _mtime(folder: Path) -> float:

@@ -223,6 +223,21 @@ def test_the_state_of_a_model_is_a_part_of_its_etag(client: TestClient, write: W
     assert first.headers["etag"] != second.headers["etag"]
 
 
+def test_where_a_thread_is_filed_is_a_part_of_its_etag(
+    client: TestClient, write: Write, data_folder: Path
+) -> None:
+    """It is shown, and a move changes no byte of the file."""
+    path, url = write("threads/jan_1/thread.json", '{"title": "One"}'), "/v1/threads/jan_1"
+    first = client.get(url)
+    (data_folder / "threads/Work").mkdir()
+    path.parent.rename(data_folder / "threads/Work/jan_1")
+    second = client.get(url, headers={"If-None-Match": first.headers["etag"]})
+    assert (second.status_code, second.json()["folder"]) == (200, "Work")
+    changed = client.patch(url, json={"title": "x"}, headers={"If-Match": second.headers["etag"]})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] == client.get(url).headers["etag"]
+
+
 def test_a_model_of_the_catalogue_has_an_etag(client: TestClient) -> None:
     kind = Kind("/v1/models/smollm2-135m-instruct", "", "", "")
     known = {"If-None-Match": etag(client, kind)}
