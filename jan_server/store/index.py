@@ -235,14 +235,18 @@ class Index:
             yield writing
         finally:
             with self._guard:
-                self._ours[where] -= 1
-                if not self._ours[where]:
-                    del self._ours[where]
-                is_missed = where in self._missed
-                self._missed.discard(where)
-                if not self._take(where, writing):
-                    self.look(folder, "api")
-                elif is_missed:
+                try:
+                    # Still as ours: telling of the companion may look at the document too.
+                    is_taken = self._take(where, writing)
+                    if not is_taken:
+                        self.look(folder, "api")
+                finally:
+                    self._ours[where] -= 1
+                    if not self._ours[where]:
+                        del self._ours[where]
+                    is_missed = where in self._missed
+                    self._missed.discard(where)
+                if is_taken and is_missed:
                     self.look(folder)
 
     def _read(self, where: str, folder: Path, cause: Cause) -> Reading:
@@ -284,8 +288,11 @@ class Index:
         if not found.is_resource:
             self._looked_through[found.where] = signature_at(f"{self._folder}/{found.where}")
         elif not self._is_as_known(found.where):
+            folder = self.place.path / found.where
             with self._guard:
-                self._read(found.where, self.place.path / found.where, "file")
+                # Race: since it was found it may have gone, or have come to lie in a thread.
+                if "/" in found.where or self._read(found.where, folder, "file").signature is None:
+                    self.look(folder)
 
     def _look_for_new(self) -> None:
         """What was put there since the last scan: it changed a folder that is looked through."""
@@ -366,7 +373,8 @@ class Index:
                 document = msgspec.structs.replace(document, id=entry.id)
             self._show_again(entry, document, is_settled=reading.is_settled)
         if change:
-            self._tell(entry, change, cause, document)
+            is_news = old is not None or self._is_news(cause)
+            self._tell(entry, change, cause, document=document, is_news=is_news)
         self._follow_ids(readdressed, {old_id for _, old_id in readdressed}, cause, new=entry.id)
 
     def _show_again(self, entry: Entry, document: Document, *, is_settled: bool) -> None:
@@ -391,9 +399,7 @@ class Index:
         """Tell what has become of the ids that there were `before`, and what has others now."""
         after = {new, *(entry.id for entry, _ in readdressed)}
         for id in sorted(before - after):
-            self._publish_if_complete(
-                Event(kind=self.place.kind.name, id=id, change="deleted", cause=cause), cause
-            )
+            self._publish(Event(kind=self.place.kind.name, id=id, change="deleted", cause=cause))
         for entry, _ in readdressed:
             folder = self.place.path / entry.where
             if not self.place.is_found(folder):
@@ -403,11 +409,22 @@ class Index:
             reading = self.look(folder, cause)
             if reading is not None and reading.document is not None:
                 change: Change = "updated" if entry.id in before else "created"
-                self._tell(entry, change, cause, reading.document)
+                is_news = self._is_news(cause)
+                self._tell(entry, change, cause, document=reading.document, is_news=is_news)
 
-    def _tell(self, entry: Entry, change: Change, cause: Cause, document: Document | None) -> None:
+    def _tell(
+        self,
+        entry: Entry,
+        change: Change,
+        cause: Cause,
+        *,
+        document: Document | None,
+        is_news: bool,
+    ) -> None:
         if change == "broken":
             logger.warning("%s", entry.problem)
+        if not is_news:
+            return
         event = Event(
             kind=self.place.kind.name,
             id=entry.id,
@@ -417,21 +434,18 @@ class Index:
             problem=entry.problem or None,
             resource=document,
         )
-        self._publish_if_complete(event, cause)
+        self._publish(event)
 
     def _tell_of_companion(self, entry: Entry, old: Signature | None, cause: Cause) -> None:
-        if not self._is_complete:
-            return
         before, self._teller = self._teller, threading.get_ident()
         try:
             self._companion_changed(entry, old, cause)
         finally:
             self._teller = before
 
-    def _publish_if_complete(self, event: Event, cause: Cause) -> None:
-        """What the first scan finds is not news; what we change is."""
-        if self._is_complete or cause == "api":
-            self._publish(event)
+    def _is_news(self, cause: Cause) -> bool:
+        """What the first scan finds is not; what we change is."""
+        return self._is_complete or cause == "api"
 
 
 def _change(old: Entry | None, reading: Reading) -> Change | None:

@@ -233,4 +233,5 @@ class Messages:
 
     def _edits(self, id: str) -> Edits:
         ids.check_lookup_id("message", id)
+        self._recover(self.folder())  # What is shown as a message can be changed.
         return Edits(self._shared, self._lines)

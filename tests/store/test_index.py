@@ -598,3 +598,38 @@ def test_of_threads_of_one_name_that_are_all_gone_each_id_is_told(
     shutil.rmtree(root / "threads/one")
     kept.look([root / "threads/one"])
     assert sorted(told.take()) == ["thread one deleted by file", "thread one@Work deleted by file"]
+
+
+def test_a_change_of_what_is_known_is_news_before_all_is_known(root: Path, told: Told) -> None:
+    store = Store(root, fsync=False, publish=told.publish)
+    store.look([root / "threads/one"])
+    write(root / "threads/one/thread.json", '{"title": "by hand"}')
+    with (root / "threads/one/messages.jsonl").open("a") as file:
+        file.write('{"id":"b","role":"user","content":"ho"}\n')
+    store.look([root / "threads/one"])
+    assert sorted(told.take()) == ["message b created by file", "thread one updated by file"]
+    shutil.rmtree(root / "threads/one")
+    store.look_everywhere()
+    assert told.take() == ["thread one deleted by file"]
+
+
+def test_a_change_of_ours_is_told_as_ours_when_a_message_comes_by_hand_meanwhile(
+    kept: Store, root: Path, told: Told
+) -> None:
+    with kept.threads.index.writing(root / "threads/one"):
+        write(root / "threads/one/thread.json", '{"title": "ours"}')
+        with (root / "threads/one/messages.jsonl").open("a") as file:
+            file.write('{"id":"b","role":"user","content":"ho"}\n')
+    assert "thread one updated by api" in told.take()
+
+
+@pytest.mark.parametrize("where", ["gone", "Work/gone"])
+def test_what_goes_while_it_is_found_is_not_listed(
+    where: str, kept: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root / f"threads/{where}/thread.json", "{}")
+    found = list(kept.threads.place.walk())
+    shutil.rmtree(root / f"threads/{where}")
+    monkeypatch.setattr(type(kept.threads.place), "walk", lambda *_: iter(found))
+    kept.threads.index.look_below(root / "threads/nowhere")
+    assert sorted(ids(kept)) == ["one", "two"]

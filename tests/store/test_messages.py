@@ -322,3 +322,14 @@ def test_what_is_kept_is_asked_for_without_waiting_for_a_scan(
         for id in ("nope", "a/b", "one"):
             assert store.messages(id).kept("a") is None
             assert store.messages(id).kept_answer("all") is None
+
+
+def test_what_is_left_of_a_reply_can_be_changed_like_any_message(store: Store, path: Path) -> None:
+    left = path.parent / ".reply-r.json"
+    for id, change in (
+        ("r", lambda: store.messages("one").modify("r", {"metadata": {"k": 1}})),
+        ("r", lambda: store.messages("one").delete("r")),
+    ):
+        write(left, b'{"id":"r","role":"assistant","content":"so far","created":1}')
+        assert change().id == id
+        assert not left.exists()
