@@ -285,13 +285,12 @@ def test_a_reader_that_is_too_slow_is_told_to_read_again(server: Server) -> None
     with server.stream() as stream:
         # More than the sockets between us hold, and more events than are kept.
         server.publish(*(event(n, problem="x" * 20_000) for n in range(CAPACITY + 2000)))
-        got = stream.next()
-        while got.type != "resync":
-            got = stream.next()
-        assert got.data["reason"] == "the listener was too slow: read again what you need"
-        server.publish(event(kind="model", id="new"))
-        while got.data.get("id") != "new":
-            got = stream.next()
+        reasons = set()
+        while (got := stream.next()).data.get("id") != "new":
+            if got.type == "resync":  # One more may follow, and stand for what comes before it.
+                reasons.add(got.data["reason"])
+                server.publish(event(kind="model", id="new"))
+        assert reasons == {"the listener was too slow: read again what you need"}
 
 
 def test_silence_is_filled_with_comments(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
