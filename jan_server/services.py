@@ -41,6 +41,8 @@ def _assistant_body(document: Document, times: Times, _filed: str) -> bytes:
     )
 
 
+WORKERS = 32
+
 BODIES: dict[str, Body] = {"thread": _thread_body, "assistant": _assistant_body}
 """What the index keeps for lists."""
 
@@ -56,7 +58,7 @@ class Services:
         self.events = Hub()
         self.store = Store(
             settings.data_folder,
-            fsync=settings.fsync,
+            fsync=settings.flushes,
             publish=self.events.publish,
             bodies=BODIES,
             read_only=settings.read_only,

@@ -30,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     After `trash_days` days deletions are removed for good; 0 is never. `watch` is how changes by
     others are heard of: `polling` is for network folders; with `off` every list looks at all files.
+    `fsync` is `always`, or `off` for tests: then nothing is flushed.
     """
 
     data_folder: Path
@@ -43,10 +44,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=1, le=512)] | None = None
     max_body: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024
     load_patience: Annotated[float, Meta(ge=0)] = 60.0
-    fsync: bool = True
+    fsync: bool | Literal["always", "off"] = "always"
     watch: Literal["auto", "polling", "off"] = "auto"
     read_only: bool = False
     trash_days: Annotated[float, Meta(ge=0)] = 30.0
+
+    @property
+    def flushes(self) -> bool:
+        """Whether what is answered is on the disk first."""
+        return self.fsync not in (False, "off")
 
 
 def resolve(

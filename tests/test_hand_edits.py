@@ -717,6 +717,7 @@ def test_a_checkout_of_a_thousand_files_is_live(tmp_path: Path) -> None:
 
 
 AWAY = [
+    ("GET", "/trash"),
     ("GET", "/threads"),
     ("GET", "/threads/one"),
     ("GET", "/threads/one/messages"),

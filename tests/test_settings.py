@@ -29,6 +29,15 @@ def test_an_empty_variable_counts_as_not_set(tmp_path):
     assert resolve(tmp_path, {"JAN_API_PORT": ""}).port == 1337
 
 
+@pytest.mark.parametrize(
+    ("said", "flushes"), [('"always"', True), ('"off"', False), ("false", False)]
+)
+def test_flushing_can_be_switched_off_for_tests(said, flushes, tmp_path, settings_file):
+    assert resolve(tmp_path, {}).flushes
+    settings_file.write_text(f"fsync = {said}\n")
+    assert resolve(tmp_path, {}).flushes == flushes
+
+
 def test_lists_are_written_as_toml_lists(tmp_path, settings_file):
     settings_file.write_text('allowed-host = ["box.local", "box"]\n')
     assert resolve(tmp_path, {}).allowed_host == ("box.local", "box")

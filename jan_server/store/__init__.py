@@ -62,7 +62,7 @@ from jan_server.store.document import Document, written, written_line
 from jan_server.store.ends import Ends
 from jan_server.store.entries import Entry
 from jan_server.store.expiry import expire, make_room
-from jan_server.store.files import Files, Signature, signature_at
+from jan_server.store.files import Files
 from jan_server.store.histories import Histories
 from jan_server.store.history import Message
 from jan_server.store.index import Index
@@ -73,6 +73,7 @@ from jan_server.store.new_messages import new_messages
 from jan_server.store.read_only import Refusing, check_readable, own_folder
 from jan_server.store.replies import Replies
 from jan_server.store.restoring import Restored, restore
+from jan_server.store.signature import Signature, signature_at
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
 from jan_server.store.weights import weights

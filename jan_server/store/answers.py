@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
-from jan_server.store.files import Signature, now, signature_at
+from jan_server.store.signature import Signature, now, signature_at
 
 MAX_BODY = 2**18
 """Bytes. A longer one is made again: with CAPACITY of them, 16 MiB are kept at most."""

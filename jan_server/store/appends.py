@@ -15,11 +15,12 @@ from pathlib import Path
 from jan_server.events import Event
 from jan_server.store import merging, torn
 from jan_server.store.ends import End
-from jan_server.store.files import Added, Signature, now, signature_at, signature_of
+from jan_server.store.files import Added
 from jan_server.store.history import Message
 from jan_server.store.jsonl import Record
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.new_messages import Batch, Outcome, latest, made
+from jan_server.store.signature import Signature, now, signature_at, signature_of
 from jan_server.store.tail import tails
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jan_server.store.files import Signature
 from jan_server.store.scanner import same
+from jan_server.store.signature import Signature
 
 _BOM = "\ufeff"
 _SPACE = re.compile(r"[ \t\r\n]*")

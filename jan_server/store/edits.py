@@ -17,10 +17,10 @@ import msgspec
 from jan_server.errors import AlreadyExists, JanError, NotFound, WriteUncertain
 from jan_server.events import Change, Event
 from jan_server.store import deletion, jsonl, merging
-from jan_server.store.files import signature_at
 from jan_server.store.history import History, Message
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.one_line import changed, read_line, taken_out, with_line
+from jan_server.store.signature import signature_at
 
 Condition = Callable[[Message], None]
 """Given the message as its line is now; raises when it is not to be changed."""

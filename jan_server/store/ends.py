@@ -13,7 +13,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
-from jan_server.store.files import Signature
+from jan_server.store.signature import Signature
 
 MAX_IDS = 200_000
 """Of all files together; some 100 bytes each."""

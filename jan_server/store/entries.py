@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jan_server.store import paths
-from jan_server.store.files import Signature
+from jan_server.store.signature import Signature
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):

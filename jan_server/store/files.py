@@ -15,13 +15,13 @@ import errno
 import os
 import secrets
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jan_server.errors import DataFolderMissing, WriteUncertain
 from jan_server.store.failures import shown, translated, uncertain, write_error
+from jan_server.store.signature import Signature, signature_of
 from jan_server.store.system import (
     FOLDER,
     NO_WAIT,
@@ -37,41 +37,7 @@ TEMPORARY = ".jan_server-"
 """Begins the name of every file that is not whole yet. Jan's and our own lists skip it, the watcher
 too; one line of a .gitignore, `.jan_server*`, names these files and our own folder."""
 
-TICK = 0.05
-"""Seconds. Two writes within one tick of the file system's clock can leave the same mtime."""
-
-COARSE_TICK = 2.05
-
 _MAX_NAMED = 10_000
-
-
-class Signature(NamedTuple):
-    """What changes when a file does."""
-
-    mtime_ns: int
-    size: int
-    inode: int
-
-    def is_settled(self, now: float) -> bool:
-        """Whether bytes read at `now` are what this signature will stand for ever after.
-
-        A file younger than the clock's tick can change again and keep its mtime. A whole second
-        is taken for the mark of a file system that counts in seconds, or in two, as FAT does.
-        """
-        tick = TICK if self.mtime_ns % 1_000_000_000 else COARSE_TICK
-        return now - self.mtime_ns / 1e9 > tick
-
-
-def signature_of(status: os.stat_result) -> Signature:
-    return Signature(status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-def signature_at(path: str | Path) -> Signature | None:
-    """What is there now, links followed; None when nothing is that can be looked at."""
-    try:
-        return signature_of(os.stat(path))  # noqa: PTH116  # The hot path: no Path is made of it.
-    except OSError:
-        return None
 
 
 class Added(NamedTuple):
@@ -481,11 +447,6 @@ def _read_all(fd: int, size: int) -> bytes:
     while len(data) > size and (more := os.read(fd, size + 1)):
         data, size = data + more, len(data) + len(more)
     return data
-
-
-def now() -> float:
-    """The clock that files' times are compared with."""
-    return time.time()
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jan_server.store import jsonl
-from jan_server.store.files import Files, Signature, now, signature_of
+from jan_server.store.files import Files
 from jan_server.store.history import History
 from jan_server.store.jsonl import Record
+from jan_server.store.signature import Signature, now, signature_of
 
 logger = logging.getLogger(__name__)
 

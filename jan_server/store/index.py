@@ -27,9 +27,10 @@ from jan_server.events import Cause, Change, Event, Publish
 from jan_server.store import paths
 from jan_server.store.document import Document
 from jan_server.store.entries import Entries, Entry, Readdressed, View
-from jan_server.store.files import Files, Signature, now, signature_at
+from jan_server.store.files import Files
 from jan_server.store.paths import Found, Place
 from jan_server.store.reading import Reading, read
+from jan_server.store.signature import Signature, now, signature_at
 
 logger = logging.getLogger(__name__)
 

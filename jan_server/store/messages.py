@@ -16,10 +16,10 @@ from jan_server.events import Change
 from jan_server.store import formats
 from jan_server.store.appends import Appends
 from jan_server.store.edits import Condition, Edits
-from jan_server.store.files import Signature
 from jan_server.store.history import History, Message, message_changes
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.new_messages import Batch, Outcome
+from jan_server.store.signature import Signature
 
 MessageList = list[Message]
 

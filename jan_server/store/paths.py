@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from jan_server import ids
 from jan_server.errors import FileUnreadable
 from jan_server.events import Kind as EventKind
-from jan_server.store.files import Signature, now, signature_at
+from jan_server.store.signature import Signature, now, signature_at
 from jan_server.store.weights import gguf_names, has_weights, is_file
 
 WORK_FOLDER = ".jan_server"

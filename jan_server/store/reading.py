@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from jan_server.store import scanner
 from jan_server.store.document import Document
-from jan_server.store.files import Files, Signature, now, signature_at
+from jan_server.store.files import Files
 from jan_server.store.paths import THREADS, Place
 from jan_server.store.scanner import Problem
+from jan_server.store.signature import Signature, now, signature_at
 
 
 class Reading(NamedTuple):

@@ -26,9 +26,10 @@ from jan_server import ids
 from jan_server.errors import AlreadyExists, FileUnreadable, JanError
 from jan_server.store import formats, scanner
 from jan_server.store.document import written_line
-from jan_server.store.files import Files, Signature, now, signature_of
+from jan_server.store.files import Files
 from jan_server.store.history import Message
 from jan_server.store.scanner import Problem
+from jan_server.store.signature import Signature, now, signature_of
 
 logger = logging.getLogger(__name__)
 

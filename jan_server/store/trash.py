@@ -18,7 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from jan_server.errors import AlreadyExists, LiesOutside, NotFound, WriteFailed
+from jan_server.errors import (
+    AlreadyExists,
+    DataFolderMissing,
+    LiesOutside,
+    NotFound,
+    WriteFailed,
+)
 from jan_server.store import deletion
 from jan_server.store.deletion import Deletion
 from jan_server.store.files import TEMPORARY, Files
@@ -41,7 +47,13 @@ class Trash:
         return f"<Trash {self.path}>"
 
     def list(self) -> Deletions:
-        """All deletions, newest first. What a person put there is none."""
+        """All deletions, newest first. What a person put there is none.
+
+        Raises DataFolderMissing: the trash of a folder that was moved away is not empty.
+        """
+        root = self.path.parent.parent
+        if not root.is_dir():
+            raise DataFolderMissing(root)
         found = (deletion.read(self.path / name) for name in self._names())
         return sorted(filter(None, found), key=lambda item: item.order, reverse=True)
 

@@ -24,7 +24,8 @@ from jan_server.events import Event
 from jan_server.store import Store, formats, torn
 from jan_server.store.document import written_line
 from jan_server.store.ends import MAX_IDS, End, Ends
-from jan_server.store.files import Files, Signature
+from jan_server.store.files import Files
+from jan_server.store.signature import Signature
 from jan_server.store.together import append_all
 from tests.store.conftest import write
 from tests.store.failing import FailingSystem

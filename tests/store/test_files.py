@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from jan_server.errors import DataFolderMissing, JanError, WriteFailed, WriteUncertain
-from jan_server.store.files import COARSE_TICK, TICK, Files, Signature, signature_of
+from jan_server.store.files import Files
+from jan_server.store.signature import COARSE_TICK, TICK, Signature, signature_of
 from jan_server.store.system import CannotExchange, OperatingSystem
 from tests.store.failing import FailingSystem
 

@@ -17,9 +17,9 @@ from jan_server.errors import DataFolderMissing, FileUnreadable, NotFound, NotRe
 from jan_server.events import Event
 from jan_server.store import Document, Store, index, paths
 from jan_server.store.entries import Entries
-from jan_server.store.files import signature_at
 from jan_server.store.formats import Times
 from jan_server.store.paths import addresses
+from jan_server.store.signature import signature_at
 from tests.store.conftest import write
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from jan_server.errors import FileUnreadable, InvalidId, NotFound
 from jan_server.store import Message, Store, index
-from jan_server.store.files import Files, Signature, signature_at
+from jan_server.store.files import Files
 from jan_server.store.locks import Locks
 from jan_server.store.replies import Replies
+from jan_server.store.signature import Signature, signature_at
 from tests.store.conftest import write
 
 HI = {"role": "user", "content": "hi"}

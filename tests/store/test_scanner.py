@@ -105,7 +105,7 @@ def test_any_bytes_are_a_value_or_a_problem_with_its_place(raw: bytes) -> None:
 def _as_python_reads(raw: bytes) -> object:
     """The value; None when it is none, or one in which Python sees more than JSON has."""
     try:
-        known: object = json.loads(raw)
+        known: object = json.loads(raw.decode("utf-8-sig"))  # Bytes may be UTF-16 to it.
     except ValueError:
         return None
     is_plain = not any(word in raw for word in (b"NaN", b"\\ud83d"))

@@ -18,9 +18,9 @@ from jan_server.store.doctor import lines
 from jan_server.store.doctor.found import How, Mend
 from jan_server.store.doctor.names import are_equal, is_stale, original_of
 from jan_server.store.document import edited, written
-from jan_server.store.files import now
 from jan_server.store.locks import Locks
 from jan_server.store.paths import MESSAGES, THREADS
+from jan_server.store.signature import now
 
 
 def mend(store: Store, locks: Locks, what: Mend) -> str:

@@ -12,7 +12,7 @@ from jan_server import gguf
 from jan_server.errors import ModelCannotRun
 from jan_server.store.doctor.found import Found, found
 from jan_server.store.doctor.spots import Spot
-from jan_server.store.files import Signature, signature_of
+from jan_server.store.signature import Signature, signature_of
 from jan_server.store.weights import is_gguf, weights
 from jan_server.types.model import Manifest, Source
 
