@@ -38,8 +38,9 @@ def check_disk(data: Path, record: Record) -> list[Finding]:
     What could have been either way is taken from here on as it is found.
     """
     findings = list(_check_unknown(data, record))
+    deleted = _deleted(data)  # Once: after a thousand rounds there are thousands.
     for id in sorted(record.touched):
-        findings.extend(_check_thread(data, record.threads[id]))
+        findings.extend(_check_thread(data, record.threads[id], trashed=deleted.get(id, [])))
     return findings
 
 
@@ -75,8 +76,9 @@ def _check_unknown(data: Path, record: Record) -> Iterator[Finding]:
     record.creating.clear()
 
 
-def _check_thread(data: Path, thread: Thread) -> Iterator[Finding]:
-    living, trashed = _places(data, thread.id)
+def _check_thread(data: Path, thread: Thread, *, trashed: list[Path]) -> Iterator[Finding]:
+    folder = data / "threads" / thread.id
+    living = [folder] if folder.is_dir() else []
     if len(living) + len(trashed) != 1:
         yield Finding("lost", f"{thread.id} is at {[*living, *trashed] or 'no place'}")
         return
@@ -120,9 +122,12 @@ def _check_shown(connection: HTTPConnection, data: Path, id: str) -> Iterator[Fi
         yield Finding("half-made", f"{id} is shown under another id")
 
 
-def _places(data: Path, id: str) -> tuple[list[Path], list[Path]]:
-    living = data / "threads" / id
-    return [living] if living.is_dir() else [], list((data / TRASH).glob(f"*/threads/{id}"))
+def _deleted(data: Path) -> dict[str, list[Path]]:
+    """Where the threads in the trash are, by their ids."""
+    found: dict[str, list[Path]] = {}
+    for folder in (data / TRASH).glob("*/threads/*"):
+        found.setdefault(folder.name, []).append(folder)
+    return found
 
 
 def _title(folder: Path) -> str | None:
