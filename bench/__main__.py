@@ -42,12 +42,13 @@ class Part(Struct, frozen=True):
 
 
 APPENDS = """\
-The disk is not the limit (16 threads that only write and flush do 23,000 a second here), and one
-interpreter is. Of the server's 0.75 ms an append, perf finds 64 % in Python and 31 % in the kernel
-(switching threads, inotify, the flush). py-spy finds the interpreter's lock held for 0.48 ms: 40 %
-of that in Hypercorn and the routes, which the peer has as well, 40 % in taking the thread's lock,
-making the line, writing it and noting it, 8 % in handing flushes to other threads. The store's own
-part is 0.15 ms. Writing on the event loop and only flushing elsewhere was tried: 0.77 ms.
+The disk is not the limit (16 threads that only write and flush do 23,000 a second where this was
+profiled), one interpreter is. py-spy finds its lock held for nearly 1 ms an append (machine busy):
+35 % of that in Hypercorn and the routes, which the peer has as well, 22 % in taking the thread's
+lock, making the line, writing and noting it, 9 % in hearing of it from the system, the rest in the
+event loop and in handing work to other threads. Alone in a process the store's part takes 0.15 to
+0.2 ms. Writing on the event loop, and only flushing elsewhere, was tried: 0.77 ms of processor time
+an append instead of 0.81.
 """
 
 PARTS = {

@@ -210,7 +210,8 @@ class Index:
         """Look at the resource that a changed path belongs to, or at all that it holds."""
         owner = self.place.owner(path)
         if owner is not None and owner in self._entries:
-            self.look(self.place.path / owner)
+            if not self._is_as_known(owner):  # Most changes that are heard of are our own.
+                self.look(self.place.path / owner)
             return
         where = self.place.where(path)
         top = owner or ("" if where == "." else self._known_above(where))
