@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import msgspec
@@ -41,10 +42,12 @@ def _assistant_body(document: Document, times: Times, _filed: str) -> bytes:
     )
 
 
-WORKERS = 32
-
 BODIES: dict[str, Body] = {"thread": _thread_body, "assistant": _assistant_body}
 """What the index keeps for lists."""
+
+WORKERS = 32
+"""Python's own choice is six on two cores: so few changes that wait for a lock which another
+program holds would keep everybody from reading."""
 
 
 class Services:
@@ -79,7 +82,12 @@ class Services:
         self.closing = asyncio.Event()
 
     def start(self) -> None:
-        """Begin to read the data folder, to watch it and to empty its trash, in the background."""
+        """Begin to read the data folder, to watch it and to empty its trash, in the background.
+
+        Called on the event loop, which gets its workers here.
+        """
+        workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="worker")
+        asyncio.get_running_loop().set_default_executor(workers)
         if not self.settings.read_only:
             self.expiring.start()
         if self.settings.watch != "off":

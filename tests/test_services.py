@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import pytest
 
 from jan_server.errors import ShuttingDown
 from jan_server.services import Services
 from jan_server.settings import Settings
+from jan_server.store.locks import Locks
 from jan_server.types.chat import ChatCompletionRequest, ChatMessage
+from tests.running import served
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -53,3 +57,19 @@ def test_after_draining_new_chats_are_refused(settings, echo):
         await services.close()
 
     asyncio.run(run())
+
+
+def test_changes_that_wait_for_another_program_keep_nobody_from_reading(settings, write):
+    write("threads/busy/thread.json", {"title": "busy"})
+    write("threads/free/messages.jsonl", '{"role":"user","content":"hi"}')
+    with served(settings) as base, ThreadPoolExecutor(12) as clients:
+        another = Locks(settings.data_folder / ".jan_server" / "locks")
+        with another.hold("threads/busy"):
+            address = f"{base}/v1/threads/busy"
+            changes = [
+                clients.submit(httpx2.patch, address, json={"title": "x"}) for _ in range(12)
+            ]
+            read = httpx2.get(f"{base}/v1/threads/free/messages", timeout=5)
+            assert read.status_code == 200
+            assert not any(change.done() for change in changes)
+        assert [change.result().status_code for change in changes] == [200] * 12

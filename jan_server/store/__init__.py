@@ -42,7 +42,6 @@ watcher, doctor.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import time
@@ -54,7 +53,7 @@ from typing import Any
 
 from jan_server import ids
 from jan_server.errors import JanError, ReadOnly, SettingsInvalid
-from jan_server.events import Cause, Event, Publish, unheard
+from jan_server.events import Publish, unheard
 from jan_server.store import formats, paths
 from jan_server.store.answers import Answers
 from jan_server.store.collection import Collection
@@ -65,22 +64,21 @@ from jan_server.store.expiry import expire, make_room
 from jan_server.store.files import Files
 from jan_server.store.histories import Histories
 from jan_server.store.history import Message
-from jan_server.store.index import Index
+from jan_server.store.index import CompanionChanged, Index
 from jan_server.store.lines import Shared
 from jan_server.store.locks import Locks
 from jan_server.store.messages import Messages
 from jan_server.store.new_messages import new_messages
+from jan_server.store.news import tell_messages, tell_weights
 from jan_server.store.read_only import Refusing, check_readable, own_folder
 from jan_server.store.replies import Replies
 from jan_server.store.restoring import Restored, restore
-from jan_server.store.signature import Signature, signature_at
+from jan_server.store.signature import signature_at
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
 from jan_server.store.weights import weights
 
 _OR_READ_ONLY = ". Start with --read-only to look at it and chat without changing anything."
-
-logger = logging.getLogger(__name__)
 
 __all__ = ["Collection", "Document", "Entry", "Index", "Message", "Messages", "Store"]
 
@@ -283,7 +281,7 @@ class Store:
             self.files,
             show=partial(self._views.view, place),
             publish=self._publish,
-            companion_changed=partial(_COMPANIONS.get(kind.name, _not_told), self),
+            companion_changed=self._companion_changed(kind),
         )
         return Collection(
             place,
@@ -295,37 +293,10 @@ class Store:
             moved=_thread_moved if kind is paths.THREADS else _nothing_moved,
         )
 
-    def messages_changed(self, thread: Entry, old: Signature | None, cause: Cause) -> None:
-        """Tell what somebody did to a thread's messages since their file had that signature.
-
-        That some stand in another order, or that it is not known which are others, is a change of
-        the thread.
-        """
-        try:
-            changes = self.messages(thread.id).changes_since(old)
-        except JanError as error:
-            logger.warning("what changed in the messages of %s is not told: %s", thread.id, error)
-            return
-        if changes is None:
-            self._publish(
-                Event(kind="thread", id=thread.id, change="updated", cause=cause, etag=thread.etag)
-            )
-        for change, message in changes or ():
-            gone = change == "deleted"
-            event = Event(
-                kind="message",
-                id=message.id,
-                thread_id=thread.id,
-                change=change,
-                cause=cause,
-                etag=None if gone else message.etag,
-                resource=message,
-            )
-            self._publish(event)
-
-    def weights_changed(self, model: Entry, _old: Signature | None, cause: Cause) -> None:
-        """Tell that a model's files are others than before."""
-        self._publish(Event(kind="model", id=model.id, change="updated", cause=cause))
+    def _companion_changed(self, kind: paths.Kind) -> CompanionChanged:
+        if kind is paths.THREADS:
+            return partial(tell_messages, self.messages, self._publish)
+        return partial(tell_weights, self._publish)  # An assistant has none: never called.
 
     def _first_message_time(self, folder: Path) -> float | None:
         path = folder / paths.MESSAGES
@@ -353,13 +324,6 @@ class Store:
         assistant_id = first[0].id if first else "jan"
         ids.check_new_id("assistant", assistant_id, param="$.assistants[0].assistant_id")
         return ids.new_thread_id(assistant_id, now)
-
-
-def _not_told(_store: Store, _entry: Entry, _old: Signature | None, _cause: Cause) -> None:
-    """Of a kind whose resources are their documents alone."""
-
-
-_COMPANIONS = {"thread": Store.messages_changed, "model": Store.weights_changed}
 
 
 def _thread_moved(value: Mapping[str, Any]) -> dict[str, Any]:

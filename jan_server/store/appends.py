@@ -12,11 +12,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from jan_server.events import Event
 from jan_server.store import merging, torn
 from jan_server.store.ends import End
 from jan_server.store.files import Added
-from jan_server.store.history import Message
+from jan_server.store.history import Message, message_event
 from jan_server.store.jsonl import Record
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.new_messages import Batch, Outcome, latest, made
@@ -134,17 +133,7 @@ class Appends:
     def _publish(self, folder: Path, added: Iterable[Message]) -> None:
         thread_id = self._shared.threads.index.id_of(folder)
         for message in added:
-            self._shared.publish(
-                Event(
-                    kind="message",
-                    id=message.id,
-                    change="created",
-                    cause="api",
-                    etag=message.etag,
-                    thread_id=thread_id,
-                    resource=message,
-                )
-            )
+            self._shared.publish(message_event(thread_id, message, change="created", cause="api"))
 
     def _end(self, folder: Path, path: Path, *, with_ids: bool) -> End:
         known = self._shared.ends.take(path, signature_at(path))

@@ -1,4 +1,4 @@
-"""Names of files that stand beside a file: what lost a conflict, and what is not whole yet.
+"""Names of files that stand beside a file and hold what lost a conflict.
 
     thread.conflict-20261123T051500Z.json             ours: what another program wrote meanwhile
     thread.conflict-20261123T051500Z-2.json           the second of one second
@@ -7,9 +7,6 @@
     thread_conflict-20261123-051500.json              ownCloud, older ones
     thread (SFConflict ann@example.org 2026-11-23-05-15-00).json    Seafile
     thread_LOCAL_1234.json thread.json.orig           git mergetool
-
-    .jan_server-0123456789abcdef                      ours, until it gets its name
-    .syncthing.thread.json.tmp                        Syncthing; on Windows with `~syncthing~`
 
 Whoever resolves a conflict does it by hand: copies are reported and never read as resources.
 """
@@ -20,7 +17,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jan_server.store.files import TEMPORARY, Files
+from jan_server.store.files import Files
 
 _CONFLICTS = (
     r".+\.conflict-\d{8}T\d{6}Z(-\d+)?(\.[^.]+)?",
@@ -31,23 +28,12 @@ _CONFLICTS = (
     r".+_(BACKUP|BASE|LOCAL|REMOTE)_\d+(\.[^.]+)?",
     r".+\.orig",
 )
-_TEMPORARIES = (
-    rf"{re.escape(TEMPORARY)}.+",
-    r"\.syncthing\..+\.tmp",
-    r"~syncthing~.+\.tmp",
-)
 _CONFLICT = re.compile("|".join(_CONFLICTS), re.DOTALL | re.IGNORECASE)
-_TEMPORARY = re.compile("|".join(_TEMPORARIES), re.DOTALL)
 
 
 def is_conflict(name: str) -> bool:
     """Whether a file of that name holds bytes that lost against another file's."""
     return _CONFLICT.fullmatch(name) is not None
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file of that name is being written, or was when its writer ended."""
-    return _TEMPORARY.fullmatch(name) is not None
 
 
 def keep_conflict(files: Files, path: Path, data: bytes) -> Path:

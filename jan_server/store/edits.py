@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jan_server.errors import AlreadyExists, JanError, NotFound, WriteUncertain
-from jan_server.events import Change, Event
+from jan_server.events import Change
 from jan_server.store import deletion, jsonl, merging
-from jan_server.store.history import History, Message
+from jan_server.store.history import History, Message, message_event
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.one_line import changed, read_line, taken_out, with_line
 from jan_server.store.signature import signature_at
@@ -168,14 +168,5 @@ class Edits:
             raise
 
     def _publish(self, folder: Path, change: Change, message: Message) -> None:
-        self._shared.publish(
-            Event(
-                kind="message",
-                id=message.id,
-                change=change,
-                cause="api",
-                etag=None if change == "deleted" else message.etag,
-                thread_id=self._shared.threads.index.id_of(folder),
-                resource=message,
-            )
-        )
+        thread_id = self._shared.threads.index.id_of(folder)
+        self._shared.publish(message_event(thread_id, message, change=change, cause="api"))

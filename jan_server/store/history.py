@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from jan_server import ids
-from jan_server.events import Change
+from jan_server.events import Cause, Change, Event
 from jan_server.store import document, formats
 from jan_server.store.jsonl import Record
 
@@ -105,6 +105,19 @@ def message_changes(old: Iterable[Message], new: Iterable[Message]) -> list[tupl
         elif was.raw != message.raw:
             found.append(("updated", message))
     return found + [("deleted", message) for message in before.values()]
+
+
+def message_event(thread_id: str, message: Message, *, change: Change, cause: Cause) -> Event:
+    """What is told of a message."""
+    return Event(
+        kind="message",
+        id=message.id,
+        thread_id=thread_id,
+        change=change,
+        cause=cause,
+        etag=None if change == "deleted" else message.etag,
+        resource=message,
+    )
 
 
 def _own_id(record: Record, value: Mapping[str, Any]) -> str:

@@ -129,11 +129,6 @@ class Index:
             folder = self._known_folder(id)
         return folder if folder and self.place.is_found(folder) else None
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether everything was looked at once."""
-        return self._is_complete
-
     def _is_current(self) -> bool:
         return self._is_kept and self._is_complete and self._is_here()
 

@@ -175,14 +175,6 @@ class Messages:
         """
         return Edits(self._shared, self._lines).insert(line, after=after)
 
-    def appended_since(self, size: int) -> MessageList | None:
-        """The messages on lines that begin at byte `size` or later.
-
-        None when no line begins there: the file was not only added to since it had that size.
-        """
-        found = self._lines.added_since(self.folder(), size)
-        return None if found is None else list(found)
-
     def changes_since(self, signature: Signature | None) -> Sequence[tuple[Change, Message]] | None:
         """What others changed since the file had that signature; None: it was not there.
 

@@ -18,13 +18,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jan_server import ids
 from jan_server.errors import AlreadyExists, FileUnreadable, JanError
-from jan_server.store import formats, scanner
+from jan_server.store import formats, scanner, torn
 from jan_server.store.document import written_line
 from jan_server.store.files import Files
 from jan_server.store.history import Message
@@ -228,11 +227,11 @@ class Replies:
         return {**value, "id": _id_of(path.name)}
 
     def _set_aside(self, path: Path, reason: str) -> None:
-        self._files.make_folders(self._torn)
-        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        target = self._torn / f"{moment}-{path.name.removeprefix('.')}"
+        target = torn.place(self._files, self._torn, path.name.removeprefix("."))
         self._files.move(path, target)
-        logger.warning("%s: %s; it is kept as .jan_server/torn/%s", _shown(path), reason, target)
+        logger.warning(
+            "%s: %s; it is kept as .jan_server/torn/%s", _shown(path), reason, target.name
+        )
 
     def _names(self, folder: Path) -> tuple[str, ...]:
         """The names of the replies' files; read again when the folder's signature says so."""

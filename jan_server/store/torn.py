@@ -47,11 +47,15 @@ def is_ours(line: bytes, *, thread: str) -> bool:
 
 def keep(files: Files, folder: Path, line: bytes, *, thread: str) -> Path:
     """Put the bytes into a new file of the folder; where they are, durably."""
-    files.make_folders(folder)
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    path = folder / f"{moment}-{re.sub('[^A-Za-z0-9._-]', '_', thread)[:100]}.jsonl"
+    path = place(files, folder, f"{re.sub('[^A-Za-z0-9._-]', '_', thread)[:100]}.jsonl")
     files.create(path, line)
     return path
+
+
+def place(files: Files, folder: Path, name: str) -> Path:
+    """Where something of that name can be put: the folder is there, the moment tells it apart."""
+    files.make_folders(folder)
+    return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{name}"
 
 
 def _begins(text: str, opening: str, inner: str, rest: str) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jan_server.store import Store
+from jan_server.store.files import Files
+from jan_server.store.signature import Signature
 
 
 @pytest.fixture
@@ -29,3 +32,16 @@ def store(root: Path) -> Store:
 def write(path: Path, data: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+class CountingFiles(Files):
+    """Counts the bytes that are read of messages."""
+
+    def __init__(self, system: Any = None) -> None:
+        super().__init__(fsync=False, system=system)
+        self.bytes_read = 0
+
+    def read_from(self, path: Path, start: int) -> tuple[bytes, Signature]:
+        raw, signature = super().read_from(path, start)
+        self.bytes_read += len(raw) if path.name == "messages.jsonl" else 0
+        return raw, signature

@@ -27,25 +27,12 @@ from jan_server.store.ends import MAX_IDS, End, Ends
 from jan_server.store.files import Files
 from jan_server.store.signature import Signature
 from jan_server.store.together import append_all
-from tests.store.conftest import write
+from tests.store.conftest import CountingFiles, write
 from tests.store.failing import FailingSystem
 
 HI = {"role": "user", "content": "hi"}
 LAST = "7ZZZZZZZZZZZZZZZZZZZZZZZY0"
 LONG_AGO = 1_600_000_000
-
-
-class CountingFiles(Files):
-    """Counts the bytes that are read of messages."""
-
-    def __init__(self, system: Any = None) -> None:
-        super().__init__(fsync=False, system=system)
-        self.bytes_read = 0
-
-    def read_from(self, path: Path, start: int) -> tuple[bytes, Signature]:
-        raw, signature = super().read_from(path, start)
-        self.bytes_read += len(raw) if path.name == "messages.jsonl" else 0
-        return raw, signature
 
 
 @pytest.fixture

@@ -12,27 +12,15 @@ from hypothesis import strategies as st
 
 from jan_server.errors import FileUnreadable, InvalidId, NotFound
 from jan_server.store import Message, Store, index
-from jan_server.store.files import Files
 from jan_server.store.locks import Locks
 from jan_server.store.replies import Replies
 from jan_server.store.signature import Signature, signature_at
-from tests.store.conftest import write
+from tests.store.conftest import CountingFiles, write
 
 HI = {"role": "user", "content": "hi"}
 A = b'{"id":"a","created":1705312350123}'
 B = b'{"id":"b"}'
 LONG_AGO = 1_600_000_000
-
-
-class CountingFiles(Files):
-    def __init__(self) -> None:
-        super().__init__(fsync=False)
-        self.bytes_read = 0
-
-    def read_from(self, path: Path, start: int) -> tuple[bytes, Signature]:
-        raw, signature = super().read_from(path, start)
-        self.bytes_read += len(raw) if path.name == "messages.jsonl" else 0
-        return raw, signature
 
 
 @pytest.fixture
@@ -42,7 +30,12 @@ def path(root: Path) -> Path:
     return root / "threads/one/messages.jsonl"
 
 
-def ids(found: list[Message]) -> list[str]:
+def added_since(store: Store, id: str, size: int) -> Sequence[Message] | None:
+    messages = store.messages(id)
+    return messages._lines.added_since(messages.folder(), size)
+
+
+def ids(found: Sequence[Message]) -> list[str]:
     return [message.id for message in found]
 
 
@@ -217,7 +210,7 @@ def test_what_begins_at_or_behind_a_byte(
     size: int, expected: list[str] | None, store: Store, path: Path
 ) -> None:
     write(path, A + b"\n" + B + b"\n")
-    found = store.messages("one").appended_since(size)
+    found = added_since(store, "one", size)
     assert (None if found is None else ids(found)) == expected
 
 
@@ -226,13 +219,13 @@ def test_the_time_of_what_was_added_may_be_that_of_the_one_before(
     before: bytes, seconds: int, store: Store, path: Path
 ) -> None:
     write(path, before + B)
-    found = store.messages("one").appended_since(len(before))
+    found = added_since(store, "one", len(before))
     assert found is not None
     assert [message.seconds for message in found] == [seconds]
 
 
 def test_nothing_was_added_to_no_file(store: Store) -> None:
-    assert store.messages("two").appended_since(0) is None
+    assert added_since(store, "two", 0) is None
     assert store.messages("two").changes_since(None) is None
 
 
@@ -262,7 +255,7 @@ READS: dict[str, Callable[[Store], object]] = {
     "list": lambda store: store.messages("one").list(),
     "last": lambda store: store.messages("one").last(1),
     "get": lambda store: store.messages("one").get("a"),
-    "appended_since": lambda store: store.messages("one").appended_since(0),
+    "added_since": lambda store: added_since(store, "one", 0),
     "problems": lambda store: store.messages("one").problems(),
 }
 

@@ -83,7 +83,9 @@ def running(told: Told, *roots: Path, **options: Any) -> Iterator[Watcher]:
 def child_of_this_process() -> int:
     """The pid of the watching child, found as anybody finds it."""
     listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())],
+        capture_output=True,
+        text=True,
     )
     [pid] = [int(line.split()[0]) for line in listed.stdout.splitlines() if "watch_child" in line]
     return pid
