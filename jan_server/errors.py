@@ -199,6 +199,20 @@ class UnsupportedMediaType(JanError):
     code = "unsupported_media_type"
 
 
+class QueueFull(JanError):
+    """As many requests wait for this model as are let wait."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_full"
+
+    def __init__(self, model: str, waiting: int, *, retry_after: int) -> None:
+        super().__init__(
+            f"{waiting} requests wait for the model {model!r} already. Try again later.",
+            retry_after=retry_after,
+        )
+
+
 class ModelCannotRun(JanError):
     """This file, or this model on this machine: the message says which, and what would run it."""
 
@@ -239,6 +253,20 @@ class EngineFailed(JanError):
         if isinstance(reason, BaseException):
             reason = f"{type(reason).__name__}; the server's log says where"
         super().__init__(f"The engine failed: {reason}")
+
+
+class RemoteFailed(JanError):
+    """The server that a remote model runs on failed, or cannot be reached."""
+
+    status = 502
+    code = "remote_failed"
+
+
+class RemoteTimeout(JanError):
+    """The server that a remote model runs on did not answer in time."""
+
+    status = 504
+    code = "remote_timeout"
 
 
 class ModelLoading(JanError):

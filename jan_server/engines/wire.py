@@ -3,14 +3,18 @@
 A message is a msgpack map with a `type`, in a frame: four bytes of length, big-endian, then so
 many bytes. Commands go to the child's standard input, replies come from its standard output.
 
-    Prepare(spec)         -> Prepared | Failed
-    Load(spec)            -> Loaded | Failed
-    Generate(id, request) -> Emitted(id, event)*, then one of Done(id) Cancelled(id) Failed(id)
-    Cancel(id)            no reply of its own; ignored unless that generation still runs
-    Close()               no reply: the child ends
+    Prepare(spec)               -> Prepared | Failed
+    Load(spec)                  -> Loaded | Failed
+    Answer(id, request, client) -> Emitted(id, event)*, then Done(id), Cancelled(id) or Failed(id)
+    Tokenize(id, text)          -> Tokenized(id, tokens) | Failed(id)
+    Detokenize(id, tokens)      -> Detokenized(id, text) | Failed(id)
+    Cancel(id)                  no reply of its own; ignored unless that answer is still to end
+    Close()                     no reply: the child ends
 
-Ids of one child rise. The server sends one Prepare, Load or Generate at a time and reads all of
-its replies before the next. Encoding and `Splitter` are pure: either side brings its own pipe.
+Ids of one child rise. The server sends one Prepare or Load at a time and reads its reply before
+anything else. After that, replies to different ids come in any order; those to one id in theirs.
+An Answer's first event is Accepted; Queued may follow, while others have all slots. Encoding and
+`Splitter` are pure: either side brings its own pipe.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from jan_server import errors
-from jan_server.engines.base import Event, GenerationRequest, ModelInfo, ModelSpec
+from jan_server.engines.base import Event, ModelInfo, ModelSpec, Request
 from jan_server.errors import JanError
 
 # A prompt comes out of a body of at most some 10 MiB; what is larger is noise on the pipe.
@@ -42,9 +46,23 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     spec: ModelSpec
 
 
-class Generate(msgspec.Struct, frozen=True, tag=True):
+class Answer(msgspec.Struct, frozen=True, tag=True):
+    """`client` names who asks: waiting clients take turns."""
+
     id: int
-    request: GenerationRequest
+    request: Request
+    client: str = ""
+
+
+class Tokenize(msgspec.Struct, frozen=True, tag=True):
+    id: int
+    text: str
+    bos: bool = True
+
+
+class Detokenize(msgspec.Struct, frozen=True, tag=True):
+    id: int
+    tokens: list[int]
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -55,7 +73,7 @@ class Close(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
-Command = Prepare | Load | Generate | Cancel | Close
+Command = Prepare | Load | Answer | Tokenize | Detokenize | Cancel | Close
 
 
 class Prepared(msgspec.Struct, frozen=True, tag=True):
@@ -64,6 +82,16 @@ class Prepared(msgspec.Struct, frozen=True, tag=True):
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
     info: ModelInfo
+
+
+class Tokenized(msgspec.Struct, frozen=True, tag=True):
+    id: int
+    tokens: list[int]
+
+
+class Detokenized(msgspec.Struct, frozen=True, tag=True):
+    id: int
+    text: str
 
 
 class Emitted(msgspec.Struct, frozen=True, tag=True):
@@ -80,7 +108,7 @@ class Cancelled(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """A JanError by its class name; `id` is the generation's, None for Prepare and Load."""
+    """A JanError by its class name; `id` is the command's, None for Prepare and Load."""
 
     error: str
     message: str
@@ -90,7 +118,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     id: int | None = None
 
 
-Reply = Prepared | Loaded | Emitted | Done | Cancelled | Failed
+Reply = Prepared | Loaded | Tokenized | Detokenized | Emitted | Done | Cancelled | Failed
 
 M = TypeVar("M")
 
