@@ -45,6 +45,13 @@ def render(
     return form.render(messages, add_generation_prompt=add_generation_prompt)
 
 
+def knows_tools(chat_template: str | None) -> bool:
+    """Whether the model's own template has a place for `tools`; False for one that is damaged."""
+    from jan_server.templates import jinja
+
+    return bool(chat_template) and "tools" in jinja.names_read(chat_template or "")
+
+
 def _with_the_models_own(
     chat_template: str, messages: Sequence[Message], variables: Mapping[str, Any]
 ) -> str:

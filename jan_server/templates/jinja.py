@@ -78,6 +78,18 @@ def render(
         _budget.reset(token)
 
 
+@lru_cache(maxsize=32)
+def names_read(template: str) -> frozenset[str]:
+    """The variables that the template looks at; none where it cannot be read at all."""
+    if len(template) > MAX_TEMPLATE:
+        return frozenset()
+    try:
+        parsed = _environment().parse(template)
+    except (jinja2.TemplateSyntaxError, RecursionError):
+        return frozenset()
+    return frozenset(name.name for name in parsed.find_all(nodes.Name) if name.ctx == "load")
+
+
 def _failed(reason: str) -> InvalidRequest:
     return InvalidRequest(f"The model's chat template failed: {reason[:_SHOWN].rstrip('.')}.")
 

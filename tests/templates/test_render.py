@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jan_server.errors import InvalidRequest, ModelCannotRun
-from jan_server.templates import jinja, render
+from jan_server.templates import jinja, knows_tools, render
 
 SMOLLM2 = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -195,6 +195,28 @@ def test_a_request_cannot_replace_what_the_server_sets(name: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         by_itself("x", chat_template_kwargs={name: "evil"})
     assert caught.value.param == f"$.chat_template_kwargs.{name}"
+
+
+@pytest.mark.parametrize(
+    ("template", "known"),
+    [
+        ("{% if tools %}{{ tools | tojson }}{% endif %}", True),
+        ("{% if not tools is defined %}{% set tools = none %}{% endif %}", True),
+        (
+            "{% for m in messages %}{% for tool in tools or [] %}{{ tool }}{% endfor %}{% endfor %}",
+            True,
+        ),
+        ("{{ messages[0].tools }} tools", False),
+        ("{% set tools = [] %}", False),
+        ("{% if tools", False),
+        ("{{" + "(" * 5000, False),
+        ("{{ tools }}" + "x" * jinja.MAX_TEMPLATE, False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_template_knows_tools_when_it_reads_them(template: str | None, known: bool) -> None:
+    assert knows_tools(template) is known
 
 
 DOUBLED = (
