@@ -203,7 +203,7 @@ def test_a_request_cannot_replace_what_the_server_sets(name: str) -> None:
         ("{% if tools %}{{ tools | tojson }}{% endif %}", True),
         ("{% if not tools is defined %}{% set tools = none %}{% endif %}", True),
         (
-            "{% for m in messages %}{% for tool in tools or [] %}{{ tool }}{% endfor %}{% endfor %}",
+            "{% for tool in tools or [] %}{{ tool }}{% endfor %}",
             True,
         ),
         ("{{ messages[0].tools }} tools", False),
