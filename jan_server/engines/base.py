@@ -220,6 +220,13 @@ class LoadedModel(Protocol):
         """Their text, control tokens spelled. Raises InvalidRequest for an id that is no token."""
         ...
 
+    def check(self, request: GenerationRequest) -> None:
+        """Raises InvalidRequest or ParameterNotSupported for what the request itself has wrong.
+
+        Called where `tokenize` is, before the request waits for a slot.
+        """
+        ...
+
     def held(self, slot: int) -> Sequence[int]:
         """The tokens whose evaluation the slot still holds; of an idle slot only."""
         ...
@@ -229,8 +236,8 @@ class LoadedModel(Protocol):
     ) -> Iterator[Event]:
         """Started, then Progress and Piece in any number, then Finished.
 
-        `prompt` is `request.prompt` as token ids, at least one and fewer than the context holds.
-        Raises InvalidRequest before `Started` for what the request itself has wrong.
+        `prompt` is `request.prompt` as token ids, at least one and fewer than the context holds;
+        `check` has nothing against the request.
         """
         ...
 

@@ -1,17 +1,20 @@
 """The native library of ctransformers 0.2.27 (llama.cpp of September 2023): its only import.
 
+The package's own class `LLM` holds one context, re-reads the file for each, and keeps to itself
+what the library can do. So llama.cpp's functions, which its libraries export, are called directly.
 What is worked around here, each measured or read in its source:
 
 - `import ctransformers` takes 0.3 s, nearly all of it for huggingface_hub, which its `hub` module
   wants. So the package is entered without running its `__init__`, and only `ctransformers.llm`,
-  which has the library's signatures, is imported (12 ms).
+  which finds the library and what a GPU needs, is imported (12 ms).
 - Left to itself it asks py-cpuinfo which build fits this processor, 1.2 s; `builds.py` knows.
-- `LLM.eval` and `LLM.tokenize` keep and make lists, and the second allots too small a buffer (a
-  heap overflow with 50 emoji). So the native functions are called, and `LLM` is not used.
 - More tokens than the context overwrite its end without an error, and a token that the vocabulary
   does not have is a segfault: `eval` refuses both.
 - A damaged file is a segfault: callers check the header before (`jan_server.gguf`, `fitting.py`).
-- Two threads in one model are a segfault. ctypes frees the GIL, so callers use one thread.
+- Two threads in one context are a segfault. ctypes frees the GIL, so callers use one thread for
+  each. `tokenize` only reads the vocabulary and may be called beside.
+- The scores of all tokens of the vocabulary are computed for every token of a prompt, and all but
+  the last thrown away: `Head` leaves that out, which makes prompts a fifth faster.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from __future__ import annotations
 import ctypes
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
@@ -31,15 +35,85 @@ from numpy.typing import NDArray
 from jan_server.engines.ctransformers.builds import OTHER_ENGINE, PACKAGE, Build, package_spec
 from jan_server.errors import ModelCannotRun
 
+Floats = NDArray[np.float32]
+
+LARGEST_BATCH = 64
+"""Tokens that one `eval` takes: 32 to 128 are fastest, and a cancelled prompt ends within one."""
+
+
+class ContextParams(ctypes.Structure):
+    """llama.h's `llama_context_params` of that month; passed by value."""
+
+    _fields_ = (
+        ("seed", ctypes.c_uint32),
+        ("n_ctx", ctypes.c_int32),
+        ("n_batch", ctypes.c_int32),
+        ("n_gpu_layers", ctypes.c_int32),
+        ("main_gpu", ctypes.c_int32),
+        ("tensor_split", ctypes.c_void_p),
+        ("rope_freq_base", ctypes.c_float),
+        ("rope_freq_scale", ctypes.c_float),
+        ("progress_callback", ctypes.c_void_p),
+        ("progress_callback_user_data", ctypes.c_void_p),
+        ("low_vram", ctypes.c_bool),
+        ("mul_mat_q", ctypes.c_bool),
+        ("f16_kv", ctypes.c_bool),
+        ("logits_all", ctypes.c_bool),
+        ("vocab_only", ctypes.c_bool),
+        ("use_mmap", ctypes.c_bool),
+        ("use_mlock", ctypes.c_bool),
+        ("embedding", ctypes.c_bool),
+    )
+
+
+DEFAULTS = {"n_ctx": 512, "n_batch": 512, "rope_freq_base": 10000.0, "rope_freq_scale": 1.0}
+"""Of llama.cpp in that month: a library of another would lay the structure out differently."""
+
+_INTS = ctypes.POINTER(ctypes.c_int)
+_FLOATS = ctypes.POINTER(ctypes.c_float)
+_POINTER = ctypes.c_void_p
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "llama_backend_init": (None, [ctypes.c_bool]),
+    "llama_log_set": (None, [_POINTER, _POINTER]),
+    "llama_context_default_params": (ContextParams, []),
+    "llama_load_model_from_file": (_POINTER, [ctypes.c_char_p, ContextParams]),
+    "llama_new_context_with_model": (_POINTER, [_POINTER, ContextParams]),
+    "llama_free": (None, [_POINTER]),
+    "llama_free_model": (None, [_POINTER]),
+    "llama_n_ctx": (ctypes.c_int, [_POINTER]),
+    "llama_n_vocab": (ctypes.c_int, [_POINTER]),
+    "llama_n_embd": (ctypes.c_int, [_POINTER]),
+    "llama_eval": (ctypes.c_int, [_POINTER, _INTS, ctypes.c_int, ctypes.c_int, ctypes.c_int]),
+    "llama_get_logits": (_FLOATS, [_POINTER]),
+    "llama_get_embeddings": (_FLOATS, [_POINTER]),
+    "llama_tokenize_with_model": (
+        ctypes.c_int,
+        [_POINTER, ctypes.c_char_p, _INTS, ctypes.c_int, ctypes.c_bool],
+    ),
+}
+
 
 def open_library(build: Build) -> Any:
     """The loaded library, with its signatures. Raises ModelCannotRun when it does not load."""
     try:
-        return _import_llm().load_library(build.name, gpu=build.gpu_layers > 0)
-    except OSError as error:
+        library = _import_llm().load_library(build.name, gpu=build.gpu_layers > 0)
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+    except (OSError, AttributeError) as error:
         raise ModelCannotRun(
             f"ctransformers' {build.name} library does not load here: {error}. {OTHER_ENGINE}."
         ) from error
+    params = library.llama_context_default_params()
+    found = {name: getattr(params, name) for name in DEFAULTS}
+    if found != DEFAULTS:
+        raise ModelCannotRun(
+            f"ctransformers' {build.name} library is not that of its version 0.2.27. "
+            f"{OTHER_ENGINE}."
+        )
+    library.llama_log_set(ctypes.cast(_log, _POINTER), None)
+    library.llama_backend_init(False)
+    return library
 
 
 def _import_llm() -> ModuleType:
@@ -55,56 +129,91 @@ def _import_llm() -> ModuleType:
         del sys.modules[PACKAGE]
 
 
+_LOG_ERROR = 2
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+def _log(level: int, text: bytes, _user_data: None) -> None:
+    """llama.cpp's own words: its errors go on, the rest is about tensors and buffers."""
+    if level <= _LOG_ERROR:
+        sys.stderr.write(text.decode(errors="replace"))
+
+
 class NativeModel:
-    """A model in the library's memory. One thread only; `close` frees it.
+    """A model and one context of it in the library's memory. One thread only; `close` frees it.
 
     It keeps no list of what is evaluated: the caller says with `n_past` how much of the context
-    stays, and everything behind it is overwritten.
+    stays, and everything behind it is overwritten. Several of one file share the mapped weights;
+    each takes its own vocabulary (10 MB with 49k tokens) and context.
     """
 
     def __init__(self, library: Any, path: Path, *, context_length: int, gpu_layers: int) -> None:
         """Raises ModelCannotRun when the library refuses the file; why is on stderr."""
-        config = _import_llm().ConfigStruct(
-            context_length=context_length, gpu_layers=gpu_layers, mmap=True, mlock=False
-        )
         self._library = library
-        self._model = library.ctransformers_llm_create(str(path).encode(), b"gguf", config)
-        if not self._model:
+        self._context = self._model = None
+        params = library.llama_context_default_params()
+        params.n_ctx, params.n_gpu_layers = context_length, gpu_layers
+        # Not what is evaluated at once, but what buffers are made for; see `Head`.
+        params.n_batch = HEADROOM * LARGEST_BATCH
+        params.embedding = True
+        self._model = library.llama_load_model_from_file(str(path).encode(), params)
+        if self._model:
+            self._context = library.llama_new_context_with_model(self._model, params)
+        if not self._context:
+            self.close()
             raise ModelCannotRun(f"ctransformers refuses {path.name}. {OTHER_ENGINE}.")
-        self.context_length: int = library.ctransformers_llm_context_length(self._model)
-        self.vocabulary_size: int = library.ctransformers_llm_vocab_size(self._model)
-        self._logits: tuple[int, NDArray[np.float32]] | None = None
+        self.context_length: int = library.llama_n_ctx(self._context)
+        self.vocabulary_size: int = library.llama_n_vocab(self._context)
+        self.width: int = library.llama_n_embd(self._context)
+        self._head = None if gpu_layers else find_head(library, self)
 
     def __repr__(self) -> str:
-        state = "open" if self._model else "closed"
+        state = "open" if self._context else "closed"
         return f"<NativeModel {state}, context {self.context_length}>"
 
-    def eval(self, tokens: Sequence[int], *, n_past: int, threads: int) -> None:
-        """Evaluate `tokens` behind the first `n_past` of the context."""
+    @property
+    def context(self) -> int:
+        """The `llama_context *`."""
+        assert self._context, "closed"
+        return self._context
+
+    def eval(
+        self, tokens: Sequence[int], *, n_past: int, threads: int, with_logits: bool = True
+    ) -> None:
+        """Evaluate `tokens` behind the first `n_past` of the context, LARGEST_BATCH at most.
+
+        Without logits what `logits` then gives is meaningless.
+        """
         count = len(tokens)
-        if not self._model or not 0 < count <= self.context_length - n_past:
+        if not self._context or not 0 < count <= min(
+            self.context_length - n_past, LARGEST_BATCH
+        ):
             raise ValueError(f"{count} tokens after {n_past} cannot be evaluated by {self!r}")
         if min(tokens) < 0 or max(tokens) >= self.vocabulary_size:
             raise ValueError(f"tokens are numbers below {self.vocabulary_size}")
         array = (ctypes.c_int * count)(*tokens)
-        if not self._library.ctransformers_llm_batch_eval(
-            self._model, array, count, n_past, count, threads
-        ):
+        if with_logits or self._head is None:
+            self._eval(array, count, n_past, threads)
+        else:
+            with self._head.left_out():
+                self._eval(array, count, n_past, threads)
+
+    def _eval(self, array: Any, count: int, n_past: int, threads: int) -> None:
+        if self._library.llama_eval(self._context, array, count, n_past, threads):
             raise RuntimeError(f"ctransformers could not evaluate {count} tokens after {n_past}")
 
-    def logits(self) -> NDArray[np.float32]:
-        """Those of the last token evaluated: a view, overwritten by the next `eval`, read only.
+    def logits(self) -> Floats:
+        """Those of the last token evaluated: a view, overwritten by the next `eval`, read only."""
+        return self._view(self._library.llama_get_logits(self.context), self.vocabulary_size)
 
-        Its size is 0 until something was evaluated, so it is asked for then.
-        """
-        pointer = self._library.ctransformers_llm_logits_data(self._model)
-        address = ctypes.addressof(pointer.contents)
-        if self._logits is None or self._logits[0] != address:
-            size = self._library.ctransformers_llm_logits_size(self._model)
-            view = np.ctypeslib.as_array(pointer, (size,))[-self.vocabulary_size :]
-            view.flags.writeable = False
-            self._logits = address, view
-        return self._logits[1]
+    def embedding(self) -> Floats:
+        """The last token's state before the head, as `logits`."""
+        return self._view(self._library.llama_get_embeddings(self.context), self.width)
+
+    def _view(self, pointer: Any, size: int) -> Floats:
+        view = np.ctypeslib.as_array(pointer, (size,))
+        view.flags.writeable = False
+        return view
 
     def tokenize(self, text: bytes) -> list[int]:
         """By the file's own vocabulary, as text throughout; no NUL bytes in it.
@@ -112,13 +221,93 @@ class NativeModel:
         SentencePiece's algorithm puts a space in front.
         """
         # A token for each byte, one for the space in front, one to spare.
-        buffer = (ctypes.c_int * (len(text) + 2))()
-        count = self._library.ctransformers_llm_tokenize(self._model, text, False, buffer)
-        return buffer[:count]
+        room = len(text) + 2
+        buffer = (ctypes.c_int * room)()
+        count = self._library.llama_tokenize_with_model(self._model, text, buffer, room, False)
+        return buffer[: max(count, 0)]
 
     def close(self) -> None:
         """Free the memory; the views of the logits are gone with it."""
+        if self._context:
+            self._library.llama_free(self._context)
         if self._model:
-            self._logits = None
-            self._library.ctransformers_llm_delete(self._model)
-            self._model = None
+            self._library.llama_free_model(self._model)
+        self._context = self._model = self._head = None
+
+
+HEADROOM = 4
+
+
+class Head:
+    """The matrix of a model's last step, which makes a score for every token of the vocabulary.
+
+    While it is left out, the library sees a matrix of one row. That is for the tokens of a prompt
+    whose scores nobody reads: with 49k tokens and 135M parameters a fifth of the arithmetic.
+
+    Hazard: after an evaluation of n tokens the library copies the last token's scores from where
+    they would be, which with one row lies behind its result, by less than the size of n tokens'
+    scores. That is still within the buffer that it has: this was made for HEADROOM times as many
+    tokens, and all that it holds grows with their number. (Pages that are not used take no memory.)
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+        self._count = int(rows.value)
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        self._rows.value = 1
+        try:
+            yield
+        finally:
+            self._rows.value = self._count
+
+
+class _Tensor(ctypes.Structure):
+    """The beginning of ggml.h's `ggml_tensor` of that month."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("backend", ctypes.c_int),
+        ("n_dims", ctypes.c_int),
+        ("ne", ctypes.c_int64 * 4),
+    )
+
+
+class _Named(ctypes.Structure):
+    """libstdc++'s `std::pair<std::string, ggml_tensor *>`."""
+
+    _fields_ = (
+        ("text", ctypes.c_void_p),
+        ("length", ctypes.c_size_t),
+        ("_short", ctypes.c_char * 16),
+        ("tensor", ctypes.POINTER(_Tensor)),
+    )
+
+
+class _Vector(ctypes.Structure):
+    """libstdc++'s `std::vector`."""
+
+    _fields_ = (("begin", ctypes.c_void_p), ("end", ctypes.c_void_p))
+
+
+TENSOR_MAP = "_Z29llama_internal_get_tensor_mapB5cxx11P13llama_context"
+OUTPUT = b"output.weight"
+
+
+def find_head(library: Any, model: NativeModel) -> Head | None:
+    """None where it is not just as expected; then it is never left out."""
+    function = getattr(library, TENSOR_MAP, None)
+    if function is None:
+        return None
+    function.restype, function.argtypes = ctypes.POINTER(_Vector), [ctypes.c_void_p]
+    vector = function(model.context).contents
+    count, rest = divmod((vector.end or 0) - (vector.begin or 0), ctypes.sizeof(_Named))
+    if rest or not vector.begin:
+        return None
+    for named in (_Named * count).from_address(vector.begin):
+        if named.length == len(OUTPUT) and ctypes.string_at(named.text, named.length) == OUTPUT:
+            tensor = named.tensor.contents
+            if tensor.n_dims == 2 and list(tensor.ne) == [model.width, model.vocabulary_size, 1, 1]:
+                return Head(ctypes.c_int64.from_buffer(tensor.ne, ctypes.sizeof(ctypes.c_int64)))
+    return None
