@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from jan_server.engines.base import Event, Finished, Piece, Progress, Started
-from jan_server.engines.child import gathered
+from jan_server.engines.gathering import gathered
 
-STARTED = Started(prompt_tokens=3)
+STARTED = Started(cached_tokens=3)
 FINISHED = Finished(reason="stop", completion_tokens=4)
 WORDS = [Piece(text=f"{n} ") for n in range(4)]
 

@@ -1,0 +1,188 @@
+"""A loaded model at work: a thread that tokenises, and one for each slot that answers.
+
+What arrives is tokenised at once, whatever the slots do; so a prompt that cannot be answered is
+refused before it waits. A thread's error that is no answer's ends the process: the server then
+sees that the engine died, where it would otherwise wait for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from jan_server.engines import wire
+from jan_server.engines.base import Accepted, EmbeddingRequest, Event, LoadedModel, Request
+from jan_server.engines.dispatch import Dispatch, Job
+from jan_server.engines.gathering import gathered
+from jan_server.errors import (
+    ContextLengthExceeded,
+    EngineFailed,
+    InvalidRequest,
+    JanError,
+    ModelCannotRun,
+    ParameterNotSupported,
+)
+from jan_server.logs import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+EXIT_CODE = 70
+
+Arriving = wire.Answer | wire.Tokenize | wire.Detokenize
+
+
+class Serving:
+    """Whoever made it must `close` it."""
+
+    def __init__(self, model: LoadedModel, send: Callable[[wire.Reply], None]) -> None:
+        self._model = model
+        self._send = send
+        self._dispatch = Dispatch(model.info.slots, held=model.held, send=send)
+        self._arriving: SimpleQueue[Arriving | None] = SimpleQueue()
+        self._threads = [
+            _start("tokenise", self._tokenise),
+            *(_start(f"slot {n}", self._work, n) for n in range(model.info.slots)),
+        ]
+
+    def put(self, command: Arriving) -> None:
+        if isinstance(command, wire.Answer):
+            self._dispatch.expect(command.id)
+        self._arriving.put(command)
+
+    def cancel(self, id: int) -> None:
+        self._dispatch.cancel(id)
+
+    def close(self) -> None:
+        """Cancel what runs or waits, and free the model when its slots are at rest."""
+        self._dispatch.close()
+        self._arriving.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._model.close()
+
+    # The thread that tokenises:
+
+    def _tokenise(self) -> None:
+        while (command := self._arriving.get()) is not None:
+            if job := self._accepted(command):
+                self._dispatch.add(job)
+
+    def _accepted(self, command: Arriving) -> Job | None:
+        """What is to wait for a slot; everything else is answered here."""
+        try:
+            match command:
+                case wire.Tokenize(id, text, bos):
+                    self._send(wire.Tokenized(id, self._model.tokenize(text, bos=bos)))
+                case wire.Detokenize(id, tokens):
+                    self._send(wire.Detokenized(id, self._model.detokenize(tokens)))
+                case wire.Answer():
+                    return self._accept(command)
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything; it is told
+            self._dispatch.end(command.id)
+            self._send(failure(error, id=command.id))
+        return None
+
+    def _accept(self, command: wire.Answer) -> Job | None:
+        id, request = command.id, command.request
+        if self._dispatch.is_cancelled(id):
+            self._dispatch.end(id)
+            self._send(wire.Cancelled(id))
+            return None
+        refuse_unsupported(request, self._model)
+        prompt = compact(self._tokens(request.prompt))
+        refuse_misfit(prompt, self._model.info.context_length)
+        self._send(wire.Emitted(id, Accepted(len(prompt))))
+        return Job(id, command.client, msgspec.structs.replace(request, prompt=()), prompt)
+
+    def _tokens(self, prompt: str | tuple[int, ...]) -> Sequence[int]:
+        return self._model.tokenize(prompt) if isinstance(prompt, str) else prompt
+
+    # The threads of the slots:
+
+    def _work(self, slot: int) -> None:
+        while (job := self._dispatch.next(slot)) is not None:
+            last = self._answer(job, slot)
+            # First the slot: who asks again after the last reply finds it free.
+            self._dispatch.release(slot)
+            self._send(last)
+
+    def _answer(self, job: Job, slot: int) -> wire.Reply:
+        """The last reply, when the generator has let go of the slot."""
+        try:
+            with closing(self._events(job, slot)) as events:
+                for event in gathered(self._until_cancelled(events, job.id)):
+                    self._send(wire.Emitted(job.id, event))
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything; it is told
+            return failure(error, id=job.id)
+        cancelled = self._dispatch.is_cancelled(job.id)
+        return wire.Cancelled(job.id) if cancelled else wire.Done(job.id)
+
+    def _events(self, job: Job, slot: int) -> Generator[Event]:
+        prompt = list(job.prompt)
+        if isinstance(job.request, EmbeddingRequest):
+            events = self._model.embed(prompt, slot=slot)
+        else:
+            events = self._model.generate(prompt, job.request, slot=slot)
+        return cast("Generator[Event]", events)
+
+    def _until_cancelled(self, events: Iterator[Event], id: int) -> Iterator[Event]:
+        while not self._dispatch.is_cancelled(id):
+            event = next(events, None)
+            if event is None:
+                return
+            yield event
+
+
+def refuse_unsupported(request: Request, model: LoadedModel) -> None:
+    """Raises for what is asked of a model that cannot do it."""
+    if isinstance(request, EmbeddingRequest):
+        if not model.info.embedding_length:
+            raise ModelCannotRun("This model makes no embeddings.")
+    elif request.constraint is not None and not model.info.constrains:
+        raise ParameterNotSupported("This model's engine cannot keep an answer to a given form.")
+
+
+def refuse_misfit(prompt: Sequence[int], context_length: int) -> None:
+    """Raises for a prompt of no tokens, and for one that leaves no room for an answer."""
+    if not prompt:
+        raise InvalidRequest("The prompt is empty.")
+    if len(prompt) >= context_length:
+        raise ContextLengthExceeded(len(prompt), context_length)
+
+
+def compact(tokens: Sequence[int]) -> array[int]:
+    """Four bytes for each, where a list of numbers takes 36."""
+    try:
+        return array("i", tokens)
+    except OverflowError as error:
+        raise InvalidRequest("The prompt has a number in it that is no token.") from error
+
+
+def failure(error: Exception, *, id: int | None = None) -> wire.Failed:
+    """What is said of an error; where an unexpected one arose is logged."""
+    if not isinstance(error, JanError):
+        print(frames(error), file=sys.stderr, flush=True)
+        error = EngineFailed(error)
+    return wire.failed(error, id=id)
+
+
+def _start(name: str, target: Callable[..., None], *values: int) -> threading.Thread:
+    def run() -> None:
+        try:
+            target(*values)
+        except BaseException as error:  # noqa: BLE001 - also SystemExit, which threads ignore
+            print(frames(error), file=sys.stderr, flush=True)
+            os._exit(EXIT_CODE)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
