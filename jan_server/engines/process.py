@@ -1,91 +1,74 @@
-"""A model in a process of its own, as the server sees it.
+"""A model in a process of its own, as the server sees it: many answers at once over one pipe.
 
-One request at a time: a second `generate` waits for the first. There is one way to cancel: closing
-the iterator. Whatever leaves `generate` early, the child is told, and its confirmation is read
-before the next request is sent; a child that does not confirm in time is stuck in native code and
-is killed. A killed or crashed child is an EngineDied for whoever waits; it is not started again
-here (`pool.py` does that).
+There is one way to cancel: closing an answer's iterator. The child is told and confirms it. One
+that does not confirm in time is in native code that cannot hear; it is killed when nobody else's
+answer is in it, as soon as that is so. Else it may come to itself, and the watchdog decides: an
+answer that has a slot and says nothing for `stall_patience` seconds means that the native code
+hangs, and the child is killed.
+
+A killed or crashed child is an EngineDied for all who wait. It is not started again here
+(`pool.py` does that).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
-import sysconfig
-from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
-from collections import deque
-from collections.abc import AsyncGenerator
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable
 from typing import Final, TypeVar
 
-import jan_server
 from jan_server.engines import wire
-from jan_server.engines.base import Event, GenerationRequest, ModelInfo, ModelSpec
+from jan_server.engines.base import Event, ModelInfo, ModelSpec, Request
+from jan_server.engines.connection import CLOSE_PATIENCE, Connection, how_it_ended
+from jan_server.engines.conversation import Conversation, silent_since
 from jan_server.errors import EngineDied, InvalidRequest, JanError
 
 # A prompt's chunk of 128 tokens takes a large model on a slow CPU this long; beyond it is stuck.
 CANCEL_PATIENCE: Final = 4.0
-CLOSE_PATIENCE: Final = 2.0
 
-P = TypeVar("P")
-R = TypeVar("R", wire.Prepared, wire.Loaded)
+# llama.cpp computes a whole prompt without looking up: only the end of the process stops it.
+CANCEL_PATIENCE_OF: Final = {"llama-cpp": 2.0}
 
-_READ_SIZE = 65536
+STALL_PATIENCE: Final = 120.0
+
+R = TypeVar("R", wire.Prepared, wire.Loaded, wire.Tokenized, wire.Detokenized)
 
 
 class EngineProcess:
     """Made by `start`; whoever made it must `close` it, also when it died or failed to load."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        transport: asyncio.SubprocessTransport,
-        protocol: SubprocessStreamProtocol,
-    ) -> None:
+    def __init__(self, spec: ModelSpec, *, stall_patience: float = STALL_PATIENCE) -> None:
         self.spec = spec
-        self._transport = transport
-        self._process = Process(transport, protocol, asyncio.get_running_loop())
-        self._commands = _there(protocol.stdin)
-        self._replies = _there(protocol.stdout)
-        self._splitter = wire.Splitter()
-        self._unread: deque[bytes] = deque()
-        self._turn = asyncio.Lock()
+        self._connection = Connection(self._hear, self._mishear, self._lose)
+        self._loop = asyncio.get_running_loop()
+        self._stall_patience = stall_patience
+        self._conversations: dict[int | None, Conversation] = {}
         self._last_id = 0
         self._info: ModelInfo | None = None
         self._ended_by: JanError | None = None
-        self._clean_ups: set[asyncio.Task[None]] = set()
+        self._cancelling: set[asyncio.Task[None]] = set()
+        self._watchdog: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def start(cls, spec: ModelSpec) -> EngineProcess:
+    async def start(
+        cls, spec: ModelSpec, *, stall_patience: float = STALL_PATIENCE
+    ) -> EngineProcess:
         """Start the child; nothing is loaded yet. Raises EngineDied when none can be started."""
-        command = (sys.executable, "-P", "-m", "jan_server.engines.child")
-        loop = asyncio.get_running_loop()
+        process = cls(spec, stall_patience=stall_patience)
         try:
-            # What create_subprocess_exec does, but it keeps the transport to itself, and without
-            # that the pipe of replies that nobody will read cannot be shut.
-            transport, protocol = await loop.subprocess_exec(
-                lambda: SubprocessStreamProtocol(limit=_READ_SIZE, loop=loop),
-                *command,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=None,
-                env=_environment(),
-            )
+            await process._connection.open()
         except OSError as error:
             raise EngineDied(
                 f"No process can be started for the model {spec.id!r}: {error}.", retry_after=5
             ) from error
-        return cls(spec, transport, protocol)
+        return process
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None and self._ended_by is None
+        return self._ended_by is None and self._connection.returncode is None
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._connection.pid
 
     @property
     def info(self) -> ModelInfo:
@@ -94,177 +77,206 @@ class EngineProcess:
         return self._info
 
     def __repr__(self) -> str:
+        return f"<EngineProcess {self.spec.id} {self._state()} pid={self.pid}>"
+
+    def _state(self) -> str:
         if self._ended_by is not None:
-            state = "closed"
-        elif self._process.returncode is not None:
-            state = how_it_ended(self._process.returncode)
-        elif self._turn.locked():
-            state = "busy"
-        else:
-            state = "loaded" if self._info else "started"
-        return f"<EngineProcess {self.spec.id} {state} pid={self.pid}>"
+            return "closed"
+        if self._connection.returncode is not None:
+            return how_it_ended(self._connection.returncode)
+        if self._conversations:
+            return f"in {len(self._conversations)} conversations"
+        return "loaded" if self._info else "started"
 
     async def prepare(self) -> None:
         """See Engine.prepare. Cancelling it kills the process."""
-        await self._ask(wire.Prepare(self.spec), wire.Prepared)
+        await self._do_alone(wire.Prepare(self.spec), wire.Prepared)
 
     async def load(self) -> ModelInfo:
         """See Engine.load. Cancelling it kills the process."""
-        self._info = (await self._ask(wire.Load(self.spec), wire.Loaded)).info
+        self._info = (await self._do_alone(wire.Load(self.spec), wire.Loaded)).info
         return self._info
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event]:
-        """See LoadedModel.generate. Raises EngineDied when the process ends meanwhile."""
-        self._last_id += 1
-        id, ended = self._last_id, False
-        command = _frame(wire.Generate(id, request))
-        await self._turn.acquire()
+    async def answer(self, request: Request, *, client: str = "") -> AsyncGenerator[Event]:
+        """Accepted, Queued in any number, then as LoadedModel.generate or embed.
+
+        Raises what they raise, and EngineDied when the process ends meanwhile.
+        """
+        conversation = await self._ask(lambda id: wire.Answer(id, request, client))
         try:
-            await self._send(command)
-            while isinstance(reply := await self._reply(), wire.Emitted):
+            while isinstance(reply := await conversation.next(), wire.Emitted):
                 yield reply.event
-            ended = True
             if isinstance(reply, wire.Failed):
                 raise wire.raised(reply)
             if not isinstance(reply, wire.Done):
-                raise await self._died()  # only close() ends a generation that we did not end
+                raise await self._died()  # Only close() ends an answer that we did not cancel.
         finally:
-            if ended or not self.alive:
-                self._turn.release()
-            else:
+            if not conversation.ended.is_set():
                 # In a task of its own, so that cancelling us once more does not stop it half-way.
-                await asyncio.shield(self._start_cleaning_up(id))
+                await asyncio.shield(self._start_cancelling(conversation))
+
+    async def tokenize(self, text: str, bos: bool = True) -> list[int]:
+        """See LoadedModel.tokenize."""
+        asked = await self._ask(lambda id: wire.Tokenize(id, text, bos))
+        return (await self._only_reply(asked, wire.Tokenized)).tokens
+
+    async def detokenize(self, tokens: list[int]) -> str:
+        """See LoadedModel.detokenize."""
+        asked = await self._ask(lambda id: wire.Detokenize(id, tokens))
+        return (await self._only_reply(asked, wire.Detokenized)).text
 
     async def close(self, because: JanError | None = None) -> None:
-        """End the process, politely at first. A running generation raises `because`."""
+        """End the process, politely at first. Running answers raise `because`."""
         if self._ended_by is None:
             self._ended_by = because or EngineDied(
                 f"The model {self.spec.id!r} was unloaded under the request.", retry_after=1
             )
         try:
-            async with asyncio.timeout(CLOSE_PATIENCE):
-                self._commands.write(_frame(wire.Close()))
-                await self._process.wait()
-        except TimeoutError:
-            self._kill()
-            await self._process.wait()
+            self._connection.write(wire.encode(wire.Close()))
+            await self._connection.wait(CLOSE_PATIENCE)
         finally:
-            self._transport.close()  # also when we are cancelled: it kills, and shuts the pipes
-        await asyncio.gather(*self._clean_ups)
+            self._connection.close()  # Also when we are cancelled: it kills, and shuts the pipes.
+        await asyncio.gather(*self._cancelling)
 
-    async def _ask(self, command: wire.Prepare | wire.Load, expected: type[R]) -> R:
-        """Send a command that has one reply. Raises what the engine raised."""
-        async with self._turn:
-            try:
-                await self._send(_frame(command))
-                reply = await self._reply()
-            except asyncio.CancelledError:
-                self._kill()  # native loading cannot be interrupted in another way
-                raise
-        if isinstance(reply, wire.Failed):
-            raise wire.raised(reply)
-        if not isinstance(reply, expected):
-            raise await self._spoke_nonsense(f"{reply!r} to {type(command).__name__}")
-        return reply
+    # --- asking -----------------------------------------------------------------------------
 
-    async def _send(self, frame: bytes) -> None:
+    async def _do_alone(self, command: wire.Prepare | wire.Load, expected: type[R]) -> R:
+        conversation = await self._send(None, command)
+        try:
+            return await self._only_reply(conversation, expected)
+        except asyncio.CancelledError:
+            # Native loading cannot be interrupted in another way.
+            self._end(f"was ended in the middle of {type(command).__name__}: it was given up")
+            raise
+
+    async def _ask(self, command: Callable[[int], wire.Command]) -> Conversation:
+        self._last_id += 1
+        return await self._send(self._last_id, command(self._last_id))
+
+    async def _send(self, id: int | None, command: wire.Command) -> Conversation:
+        try:
+            frame = wire.encode(command)
+        except wire.WireError as error:
+            raise InvalidRequest(f"The prompt is too long for any engine: {error}.") from error
         if not self.alive:
             raise await self._died()
-        self._commands.write(frame)
-        try:
-            await self._commands.drain()
-        except ConnectionError:
-            raise await self._died() from None
+        self._conversations[id] = conversation = Conversation(id, self._loop.time())
+        self._connection.write(frame)
+        self._keep_watch()
+        return conversation
 
-    async def _reply(self) -> wire.Reply:
-        """The next reply. Cancelling it loses none."""
+    async def _only_reply(self, conversation: Conversation, expected: type[R]) -> R:
         try:
-            while not self._unread:
-                data = await self._replies.read(_READ_SIZE)
-                if not data:
-                    raise await self._died()
-                self._unread.extend(self._splitter.feed(data))
-            return wire.decode_reply(self._unread.popleft())
-        except wire.WireError as error:
-            raise await self._spoke_nonsense(str(error)) from error
+            reply = await conversation.next()
+        finally:
+            self._conversations.pop(conversation.id, None)
+        if isinstance(reply, expected):
+            return reply
+        if isinstance(reply, wire.Failed):
+            raise wire.raised(reply)
+        if reply is not None:
+            self._end(f"spoke nonsense: {type(reply).__name__} instead of {expected.__name__}")
+        raise await self._died()
 
-    def _start_cleaning_up(self, id: int) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._cancel(id))
-        self._clean_ups.add(task)
-        task.add_done_callback(self._clean_ups.discard)
+    # --- hearing ----------------------------------------------------------------------------
+
+    def _hear(self, reply: wire.Reply) -> None:
+        id = getattr(reply, "id", None)
+        conversation = self._conversations.get(id)
+        if conversation is None:
+            return  # Whoever asked has left.
+        conversation.hear(reply, self._loop.time())
+        if conversation.ended.is_set():
+            del self._conversations[id]
+            self._end_when_all_are_overdue()
+        self._keep_watch()
+
+    def _mishear(self, error: wire.WireError) -> None:
+        self._end(f"spoke nonsense: {error}")
+
+    def _lose(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        for conversation in self._conversations.values():
+            conversation.lose()
+        self._conversations.clear()
+
+    # --- cancelling -------------------------------------------------------------------------
+
+    def _start_cancelling(self, conversation: Conversation) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._cancel(conversation))
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
         return task
 
-    async def _cancel(self, id: int) -> None:
-        """Have the child stop, read what it still says, and give the turn on."""
+    async def _cancel(self, conversation: Conversation) -> None:
+        """Have the child stop; returns when it has, is gone, or lets us wait too long."""
+        assert conversation.id is not None, "only answers are cancelled"
+        conversation.abandon()
+        self._connection.write(wire.encode(wire.Cancel(conversation.id)))
         try:
-            async with asyncio.timeout(CANCEL_PATIENCE):
-                await self._send(_frame(wire.Cancel(id)))
-                while isinstance(await self._reply(), wire.Emitted):
-                    pass
+            async with asyncio.timeout(CANCEL_PATIENCE_OF.get(self.spec.engine, CANCEL_PATIENCE)):
+                await conversation.ended.wait()
         except TimeoutError:
-            self._kill()
-            await self._process.wait()
-        except JanError:
-            pass  # the next request finds out
-        finally:
-            self._turn.release()
+            conversation.is_overdue = True
+            if self._end_when_all_are_overdue():
+                await conversation.ended.wait()
+
+    def _end_when_all_are_overdue(self) -> bool:
+        there = self._conversations.values()
+        if not there or not all(conversation.is_overdue for conversation in there):
+            return False
+        self._end("did not stop an answer that was cancelled, and was ended")
+        return True
+
+    # --- watching ---------------------------------------------------------------------------
+
+    def _keep_watch(self) -> None:
+        if self._watchdog is None:
+            self._watch()
+
+    def _watch(self) -> None:
+        """Look now, and again when the one that is silent longest will be too long so."""
+        self._watchdog = None
+        since = silent_since(list(self._conversations.values()))
+        if since is None or not self.alive:
+            return
+        due = since + self._stall_patience
+        if self._loop.time() < due:
+            self._watchdog = self._loop.call_at(due, self._watch)
+        else:
+            self._end(f"said nothing for {self._stall_patience:g} seconds, and was ended")
+
+    # --- ending -----------------------------------------------------------------------------
+
+    def _end(self, what_happened: str) -> None:
+        """Kill the child; its end tells all who wait."""
+        if self._ended_by is None:
+            self._ended_by = self._died_since(what_happened)
+        self._connection.kill()
 
     async def _died(self) -> JanError:
         """The error that tells how the process ended; ends it when it only stopped talking."""
-        try:
-            async with asyncio.timeout(CLOSE_PATIENCE):
-                await self._process.wait()
-        except TimeoutError:
-            self._kill()
-        returncode = await self._process.wait()
+        await self._connection.wait(CLOSE_PATIENCE)
         if self._ended_by is not None:
             return self._ended_by
+        assert self._connection.returncode is not None, "it is gone"
+        return self._died_since(_told(self._connection.returncode))
+
+    def _died_since(self, what_happened: str) -> EngineDied:
         return EngineDied(
-            f"The process of the model {self.spec.id!r} {how_it_ended(returncode)}. "
+            f"The process of the model {self.spec.id!r} {what_happened}. "
             "The next request starts a new one.",
             retry_after=1,
         )
 
-    async def _spoke_nonsense(self, what: str) -> JanError:
-        self._kill()
-        await self._process.wait()
-        return EngineDied(f"The process of the model {self.spec.id!r} spoke nonsense: {what}.")
 
-    def _kill(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-
-
-def _there(pipe: P | None) -> P:
-    assert pipe is not None, "asked for with PIPE"
-    return pipe
-
-
-def _frame(command: wire.Command) -> bytes:
-    try:
-        return wire.encode(command)
-    except wire.WireError as error:
-        raise InvalidRequest(f"The prompt is too long for any engine: {error}.") from error
-
-
-def how_it_ended(returncode: int) -> str:
-    """`was killed by SIGKILL`, `ended with exit code 3`."""
-    if returncode >= 0:
-        return f"ended with exit code {returncode}"
-    try:
-        return f"was killed by {signal.Signals(-returncode).name}"
-    except ValueError:
-        return f"was killed by signal {-returncode}"
-
-
-def _environment() -> dict[str, str]:
-    """Ours, and this very package importable.
-
-    -P keeps the current directory off the child's path: it is anybody's folder. Where the package
-    is not installed but was found some other way, its root must be named instead.
-    """
-    root = str(Path(jan_server.__file__).parent.parent)
-    if root == sysconfig.get_path("purelib"):
-        return dict(os.environ)
-    given = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, given)))}
+def _told(returncode: int) -> str:
+    """How a child ended that we did not end ourselves."""
+    ended = how_it_ended(returncode)
+    if ended != "was killed by SIGKILL":
+        return ended
+    return (
+        f"{ended}, probably by the system because memory ran out: "
+        "a smaller ctx_len or n_parallel in its model.json needs less"
+    )
