@@ -77,6 +77,11 @@ def _find_folder(flag: str | None) -> data_folder.DataFolder:
 @click.option("--allowed-origin", multiple=True, metavar="ORIGIN", help="A further web origin.")
 @click.option("--threads", type=int, metavar="N", help="Threads of a model. Default: the cores.")
 @click.option("--default-model", metavar="ID", help="Answers requests that name no model.")
+@click.option("--n-parallel", type=int, metavar="N", help="Answers that a model gives at once.")
+@click.option("--keep-alive", metavar="TIME", help="Unload idle models after it. Default: 15m.")
+@click.option("--max-queue", type=int, metavar="N", help="Requests that wait. Default: 64.")
+@click.option("--memory-budget", metavar="SIZE", help="For all models, such as 8GB.")
+@click.option("--stall-patience", type=float, metavar="N", help="Seconds until a model hangs.")
 @click.option("--read-only", is_flag=True, default=None, help="Never write to the data folder.")
 @click.option("--trash-days", type=float, metavar="N", help="Keep deletions so long; 0 for ever.")
 @_fails_in_one_line

@@ -13,17 +13,31 @@ from typing import Any
 
 import msgspec
 
-from jan_server import catalogue, engines
+from jan_server import amounts, catalogue, engines
 from jan_server.downloads import Downloads
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.pool import Pool
-from jan_server.errors import LiesOutside, ModelCannotRun, ModelNotDownloaded, NotFound
+from jan_server.errors import (
+    EngineDied,
+    EngineFailed,
+    InvalidRequest,
+    LiesOutside,
+    ModelCannotRun,
+    ModelNotDownloaded,
+    NotFound,
+)
 from jan_server.ids import check_new_id
 from jan_server.settings import Settings
 from jan_server.store import Store, formats
 from jan_server.store.document import Document, etag
 from jan_server.store.weights import is_gguf, weights
-from jan_server.types.model import DeletedModel, Manifest, ModelState, WeightsFate
+from jan_server.types.model import (
+    DeletedModel,
+    Manifest,
+    ModelSettings,
+    ModelState,
+    WeightsFate,
+)
 
 FALLBACK_DEFAULT = "smollm2-135m-instruct"
 
@@ -70,6 +84,7 @@ class Models:
         self._store = store
         self._pool = pool
         self._downloads = downloads
+        self._started: dict[str, ModelSettings] = {}
 
     def list(self, *, everything: bool = False) -> Known:
         """The models that can answer; `everything` adds what is known and not here yet."""
@@ -114,7 +129,7 @@ class Models:
 
     def spec(self, model: KnownModel) -> ModelSpec:
         """How to load a model that is ready."""
-        chosen = model.manifest.settings
+        chosen = self._chosen(model)
         return ModelSpec(
             id=model.id,
             engine=engines.canonical_name(model.manifest.engine),
@@ -123,7 +138,42 @@ class Models:
             ctx_len=chosen.ctx_len,
             gpu_layers=max(chosen.ngl or 0, 0),
             threads=chosen.cpu_threads or self._settings.threads,
+            slots=chosen.n_parallel or self._settings.n_parallel,
         )
+
+    def keep_alive(self, model: KnownModel, asked: float | str | None = None) -> float:
+        """How many seconds it stays in memory when nobody uses it, for ever being infinity.
+
+        What the request asks, else as it was started, its manifest, the server's setting. Raises
+        InvalidRequest.
+        """
+        said = self._chosen(model).keep_alive if asked is None else asked
+        try:
+            return amounts.seconds(self._settings.keep_alive if said is None else said)
+        except ValueError as error:
+            raise InvalidRequest(f"$.keep_alive: {error}.", param="$.keep_alive") from error
+
+    async def start(self, id: str, settings: ModelSettings) -> KnownModel:
+        """Load a model, if it is not loaded so already.
+
+        What the settings say goes before its manifest, until it is stopped or started again.
+        Raises as `ready` and as Pool.model.
+        """
+        model = await asyncio.to_thread(self.ready, id)
+        self._started[model.id] = settings
+        try:
+            async with self._pool.model(self.spec(model), keep_alive=self.keep_alive(model)):
+                return model
+        except (ModelCannotRun, EngineDied, EngineFailed):
+            self._started.pop(model.id, None)  # Else no chat could load it either.
+            raise
+
+    async def stop(self, id: str) -> KnownModel:
+        """Unload a model; answers that it still gives end with EngineDied. Raises as `get`."""
+        model = await asyncio.to_thread(self.get, id)
+        self._started.pop(model.id, None)
+        await self._pool.stop(model.id)
+        return model
 
     def start_download(self, id: str) -> bool:
         """Get a model in the background. False when it is here, or already on its way.
@@ -239,8 +289,14 @@ class Models:
         if running := self._pool.running().get(model.id):
             return running
         if model.answers:
-            return "downloaded"
+            return "stopped" if self._pool.was_stopped(model.id) else "downloaded"
         return "downloading" if self._downloads.state(model.id) else "not_downloaded"
+
+    def _chosen(self, model: KnownModel) -> ModelSettings:
+        """The manifest's settings, and over them those that it was started with."""
+        started = msgspec.structs.asdict(self._started.get(model.id, ModelSettings()))
+        said = {name: value for name, value in started.items() if value is not None}
+        return msgspec.structs.replace(model.manifest.settings, **said)
 
     def _hint(self) -> str:
         there = [model.id for model in self.list()]

@@ -14,6 +14,7 @@ from jan_server import engines, representations
 from jan_server.appending import Appending
 from jan_server.completions import Completions
 from jan_server.downloads import Downloads
+from jan_server.engines.memory import default_budget
 from jan_server.engines.pool import Pool
 from jan_server.engines.process import EngineProcess
 from jan_server.errors import DataFolderMissing, JanError
@@ -50,6 +51,16 @@ WORKERS = 32
 program holds would keep everybody from reading."""
 
 
+def _pool(settings: Settings) -> Pool:
+    return Pool(
+        partial(EngineProcess.start, stall_patience=settings.stall_patience),
+        load_patience=settings.load_patience,
+        keep_alive=settings.keep_alive,
+        max_queue=settings.max_queue,
+        memory_budget=settings.memory_budget or default_budget(),
+    )
+
+
 class Services:
     """Opening touches the disk and starts nothing; `close` ends what was started since.
 
@@ -73,7 +84,7 @@ class Services:
             polling=settings.watch == "polling",
         )
         self.downloads = Downloads(self.store.work_path("downloads"))
-        self.pool = Pool(EngineProcess.start, load_patience=settings.load_patience)
+        self.pool = _pool(settings)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
         self.completions = Completions(self.models, self.pool)
         self.appending = Appending(self.store)

@@ -7,7 +7,7 @@ flags (`allowed-host`, dashes or underscores). It is the user's: read at the sta
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_type_hints
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from jan_server import amounts
 from jan_server.errors import SettingsInvalid
 
 SETTINGS_FILE = Path(".jan_server") / "settings.toml"
@@ -24,6 +25,12 @@ LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 # (`data_folder.py`).
 ENVIRONMENT = {"JAN_API_HOST": "host", "JAN_API_PORT": "port", "JAN_API_KEY": "api_key"}
 
+# Settings that may be written with a unit.
+UNITS: dict[str, Callable[[Any], float]] = {
+    "keep_alive": amounts.seconds,
+    "memory_budget": amounts.size,
+}
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set. Sizes are in bytes, times in seconds.
@@ -31,6 +38,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     After `trash_days` days deletions are removed for good; 0 is never. `watch` is how changes by
     others are heard of: `polling` is for network folders; with `off` every list looks at all files.
     `fsync` is `always`, or `off` for tests: then nothing is flushed.
+
+    A model that nobody uses is unloaded after `keep_alive`; negative is never. Beside those it
+    works on, so many of its requests may wait as `max_queue` says. All models together take no
+    more than `memory_budget`, by default 80 % of what there is. `n_parallel` is how many requests
+    a model works on at once, where its manifest does not say; by default the engine chooses. A
+    model that says nothing for `stall_patience` hangs, and is ended.
     """
 
     data_folder: Path
@@ -44,6 +57,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=1, le=512)] | None = None
     max_body: Annotated[int, Meta(ge=1024)] = 10 * 1024 * 1024
     load_patience: Annotated[float, Meta(ge=0)] = 60.0
+    keep_alive: float = 900.0
+    max_queue: Annotated[int, Meta(ge=0)] = 64
+    memory_budget: Annotated[int, Meta(ge=1)] | None = None
+    n_parallel: Annotated[int, Meta(ge=1, le=64)] | None = None
+    stall_patience: Annotated[float, Meta(gt=0)] = 120.0
     fsync: bool | Literal["always", "off"] = "always"
     watch: Literal["auto", "polling", "off"] = "auto"
     read_only: bool = False
@@ -96,8 +114,9 @@ def _take(values: dict[str, Any], found: Mapping[str, Any], *, source: str) -> N
             known = ", ".join(name.replace("_", "-") for name in fields)
             raise SettingsInvalid(f"Unknown setting {key!r} in {source}; known are: {known}.")
         try:
-            values[key] = msgspec.convert(value, fields[key], strict=False)
-        except msgspec.ValidationError as error:
+            read = UNITS[key](value) if key in UNITS else value
+            values[key] = msgspec.convert(read, fields[key], strict=False)
+        except (msgspec.ValidationError, ValueError, TypeError) as error:
             raise SettingsInvalid(f"The setting {key!r} in {source} is wrong: {error}.") from error
 
 

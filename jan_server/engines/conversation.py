@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from jan_server.engines import wire
-from jan_server.engines.base import Accepted, Queued, Started
+from jan_server.engines.base import Queued, Started
 
 
 class Conversation:
@@ -37,7 +37,7 @@ class Conversation:
         self.heard_at = now
         if not isinstance(reply, wire.Emitted):
             self.ended.set()
-        elif isinstance(reply.event, Accepted | Queued):
+        elif isinstance(reply.event, Queued):
             self._waits_for_a_slot = True
         elif isinstance(reply.event, Started):
             self._waits_for_a_slot = False

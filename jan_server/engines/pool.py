@@ -124,8 +124,9 @@ class Pool:
     def seen(self) -> list[Seen]:
         """The models in memory or on their way, by id, and how they are."""
         now = time.monotonic()
-        rooms = [room for room in self._rooms() if room.status in STATES]
-        return [seen(room, self._models[room.id].process, now) for room in rooms]
+        rooms = sorted(self._rooms(), key=lambda room: room.id)
+        loaded = [room for room in rooms if room.status in STATES]
+        return [seen(room, self._models[room.id].process, now) for room in loaded]
 
     async def stop(self, id: str) -> None:
         """Unload, and say `stopped` of it until it runs again."""

@@ -9,21 +9,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jan_server import __version__
+from jan_server.engines.pooled import Seen
 from jan_server.services import Services
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
 
 
 class Health(Struct, kw_only=True):
-    """`models` are those in memory or on their way there."""
+    """`models` are those in memory or on their way there, `loaded` says how they are."""
 
     status: Literal["ok"] = "ok"
     version: str = __version__
     models: list[str] = []
+    loaded: list[Seen] = []
 
 
 async def health(services: Services, _request: Request) -> Response:
-    return json_response(Health(models=sorted(services.pool.running())))
+    loaded = services.pool.seen()
+    return json_response(Health(models=[model.id for model in loaded], loaded=loaded))
 
 
 ROUTES = [

@@ -1,11 +1,13 @@
-"""Models: list, read, download, delete."""
+"""Models: list, read, download, start, stop, delete."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import Any, Literal
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,23 +16,38 @@ from jan_server import representations
 from jan_server.errors import (
     WRITING,
     DataFolderMissing,
+    EngineDied,
     FileBroken,
     FileUnreadable,
     InvalidId,
     InvalidRequest,
     LiesOutside,
+    ModelCannotRun,
+    ModelLoading,
     ModelNotDownloaded,
     NotFound,
     PreconditionFailed,
+    QueueFull,
     ShuttingDown,
 )
 from jan_server.models import KnownModel
 from jan_server.services import Services
-from jan_server.types.model import DeletedModel, DownloadStarted, Model, ModelList
+from jan_server.types.model import (
+    DeletedModel,
+    DownloadStarted,
+    Manifest,
+    Model,
+    ModelList,
+    ModelSettings,
+    StartedModel,
+    StoppedModel,
+)
 from jan_server.web.conditions import condition, resource_response
-from jan_server.web.requests import read_query
+from jan_server.web.requests import decode_json, read_body, read_query
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
+
+log = logging.getLogger(__name__)
 
 
 class ModelsQuery(Struct, kw_only=True, frozen=True):
@@ -43,6 +60,19 @@ class DeleteQuery(Struct, kw_only=True, frozen=True):
     """`now=true` frees the disk space at once instead of moving the weights to the trash."""
 
     now: bool = False
+
+
+class StartSettings(Struct, kw_only=True, frozen=True):
+    """How to load it, instead of what its manifest says; each may be written as a string."""
+
+    ctx_len: int | str | UnsetType = UNSET
+    ngl: int | str | UnsetType = UNSET
+    cpu_threads: int | str | UnsetType = UNSET
+    n_parallel: int | str | UnsetType = UNSET
+    keep_alive: float | str | UnsetType = UNSET
+
+
+STARTING = frozenset(StartSettings.__struct_fields__)
 
 
 async def list_models(services: Services, request: Request) -> Response:
@@ -62,6 +92,36 @@ async def download_model(services: Services, request: Request) -> Response:
     started = await asyncio.to_thread(services.models.start_download, id)
     message = f"Starting download {id}" if started else f"{id} is here or on its way already"
     return json_response(DownloadStarted(message=message))
+
+
+async def start_model(services: Services, request: Request) -> Response:
+    settings = await _sent_settings(request)
+    model = await services.models.start(request.path_params["model_id"], settings)
+    return json_response(StartedModel(id=model.id))
+
+
+async def stop_model(services: Services, request: Request) -> Response:
+    model = await services.models.stop(request.path_params["model_id"])
+    return json_response(StoppedModel(id=model.id))
+
+
+async def _sent_settings(request: Request) -> ModelSettings:
+    """Read as leniently as a manifest's. Jan 0.4 sends an object, or one as a JSON string."""
+    body = await read_body(request, limit=request.state.body_limit)
+    if body.lstrip().startswith(b'"'):
+        body = _unquoted(body)
+    _, sent = decode_json(body.strip() or b"{}", dict[str, Any])
+    for name in sent.keys() - STARTING:
+        log.warning("a model is started with %.40r, which says nothing here", name)
+    known = {name: sent[name] for name in sent.keys() & STARTING}
+    return Manifest.from_value({"settings": known}, name="a start").settings
+
+
+def _unquoted(body: bytes) -> bytes:
+    try:
+        return msgspec.json.decode(body, type=str).encode()
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"The body is not JSON: {error}.") from error
 
 
 async def delete_model(services: Services, request: Request) -> Response:
@@ -98,6 +158,45 @@ DOWNLOAD = Route(
     changes=True,
 )
 
+START = Route(
+    "PUT",
+    "/models/{model_id:path}/start",
+    start_model,
+    operation_id="startModel",
+    tag="Models",
+    summary="Load a model",
+    description="Answers when it is in memory. The body may name settings of its manifest, which "
+    "hold until it is stopped.",
+    request=StartSettings,
+    request_required=False,
+    response=StartedModel,
+    errors=(
+        InvalidRequest,
+        InvalidId,
+        NotFound,
+        ModelNotDownloaded,
+        ModelCannotRun,
+        QueueFull,
+        EngineDied,
+        ModelLoading,
+        ShuttingDown,
+    ),
+    keeps_nothing=True,
+)
+
+STOP = Route(
+    "PUT",
+    "/models/{model_id:path}/stop",
+    stop_model,
+    operation_id="stopModel",
+    tag="Models",
+    summary="Unload a model",
+    description="Answers that it still gives end with an error. One that is not loaded is fine.",
+    response=StoppedModel,
+    errors=(InvalidId, NotFound, FileUnreadable),
+    keeps_nothing=True,
+)
+
 ROUTES = [
     Route(
         "GET",
@@ -114,6 +213,10 @@ ROUTES = [
     DOWNLOAD,
     # Jan's document describes a GET; its own example posts.
     replace(DOWNLOAD, method="POST", operation_id="startModelDownload", changes=False),
+    START,
+    replace(START, method="POST", operation_id="postModelStart"),
+    STOP,
+    replace(STOP, method="POST", operation_id="postModelStop"),
     Route(
         "GET",
         "/models/{model_id:path}",

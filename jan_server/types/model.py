@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from jan_server import amounts
+
 logger = logging.getLogger(__name__)
 
 ModelState = Literal[
@@ -29,6 +31,8 @@ Bytes = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1, le=2**24)]
 Layers = Annotated[int, Meta(ge=-1, le=10_000)]
 Threads = Annotated[int, Meta(ge=1, le=512)]
+Slots = Annotated[int, Meta(ge=1, le=64)]
+KeepAlive = float | Annotated[str, Meta(pattern=amounts.DURATION)]
 
 
 class Source(Struct, kw_only=True, frozen=True):
@@ -50,12 +54,17 @@ class ModelSettings(Struct, kw_only=True, frozen=True):
 
     `llama_model_path` and `mmproj` name files: beside the manifest, or anywhere by absolute path.
     `system_message` is said in conversations that have none of their own (as Ollama's SYSTEM).
+    `n_parallel` is how many requests it works on at once, `keep_alive` how long it stays loaded
+    when nobody uses it, in seconds or as `5m`; negative is for ever. `truncation` says what
+    becomes of a conversation that is too long: `auto` drops its oldest turns.
     """
 
     ctx_len: Count | None = None
     ngl: Layers | None = None
     cpu_threads: Threads | None = None
-    n_parallel: Count | None = None
+    n_parallel: Slots | None = None
+    keep_alive: KeepAlive | None = None
+    truncation: Literal["auto", "disabled"] | None = None
     embedding: bool | None = None
     prompt_template: str | None = None
     system_message: str | None = None
@@ -166,6 +175,22 @@ class DeletedModel(Struct, kw_only=True):
     deleted: bool = True
     weights: WeightsFate = "trash"
     manifest: Literal["trash", "kept"] = "kept"
+
+
+class StartedModel(Struct, kw_only=True):
+    """The model is in memory."""
+
+    id: str
+    object: Literal["model"] = "model"
+    state: Literal["running"] = "running"
+
+
+class StoppedModel(Struct, kw_only=True):
+    """The model is not in memory any more."""
+
+    id: str
+    object: Literal["model"] = "model"
+    state: Literal["stopped"] = "stopped"
 
 
 class DownloadStarted(Struct, kw_only=True):
