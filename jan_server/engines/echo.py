@@ -79,6 +79,9 @@ class EchoModel:
     def detokenize(self, tokens: Sequence[int]) -> str:
         return "".join(map(self._word, tokens))
 
+    def check(self, request: GenerationRequest) -> None:
+        """Nothing is wrong with what has no effect."""
+
     def held(self, slot: int) -> Sequence[int]:
         return self._held[slot]
 

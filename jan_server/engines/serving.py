@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from jan_server.engines import wire
-from jan_server.engines.base import Accepted, EmbeddingRequest, Event, LoadedModel, Request
+from jan_server.engines.base import (
+    Accepted,
+    EmbeddingRequest,
+    Event,
+    LoadedModel,
+    ModelInfo,
+    Request,
+)
 from jan_server.engines.dispatch import Dispatch, Job
 from jan_server.engines.gathering import gathered
 from jan_server.errors import (
@@ -97,14 +104,24 @@ class Serving:
             self._dispatch.end(id)
             self._send(wire.Cancelled(id))
             return None
-        refuse_unsupported(request, self._model)
-        prompt = compact(self._tokens(request.prompt))
-        refuse_misfit(prompt, self._model.info.context_length)
+        prompt = self._checked(request)
         self._send(wire.Emitted(id, Accepted(len(prompt))))
         return Job(id, command.client, msgspec.structs.replace(request, prompt=()), prompt)
 
+    def _checked(self, request: Request) -> array[int]:
+        """The prompt's tokens, when all that can be refused before a slot is free was not."""
+        refuse_unsupported(request, self._model.info)
+        prompt = compact(self._tokens(request.prompt))
+        refuse_misfit(prompt, self._model.info.context_length)
+        if not isinstance(request, EmbeddingRequest):
+            self._model.check(request)
+        return prompt
+
     def _tokens(self, prompt: str | tuple[int, ...]) -> Sequence[int]:
-        return self._model.tokenize(prompt) if isinstance(prompt, str) else prompt
+        if isinstance(prompt, str):
+            return self._model.tokenize(prompt)
+        self._model.detokenize(prompt)  # It refuses what is no token.
+        return prompt
 
     # The threads of the slots:
 
@@ -142,12 +159,12 @@ class Serving:
             yield event
 
 
-def refuse_unsupported(request: Request, model: LoadedModel) -> None:
+def refuse_unsupported(request: Request, info: ModelInfo) -> None:
     """Raises for what is asked of a model that cannot do it."""
     if isinstance(request, EmbeddingRequest):
-        if not model.info.embedding_length:
+        if not info.embedding_length:
             raise ModelCannotRun("This model makes no embeddings.")
-    elif request.constraint is not None and not model.info.constrains:
+    elif request.constraint is not None and not info.constrains:
         raise ParameterNotSupported("This model's engine cannot keep an answer to a given form.")
 
 
@@ -161,10 +178,7 @@ def refuse_misfit(prompt: Sequence[int], context_length: int) -> None:
 
 def compact(tokens: Sequence[int]) -> array[int]:
     """Four bytes for each, where a list of numbers takes 36."""
-    try:
-        return array("i", tokens)
-    except OverflowError as error:
-        raise InvalidRequest("The prompt has a number in it that is no token.") from error
+    return array("i", tokens)
 
 
 def failure(error: Exception, *, id: int | None = None) -> wire.Failed:

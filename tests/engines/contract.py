@@ -102,16 +102,14 @@ class EngineContract(Answering):
         assert model.tokenize("", bos=False) == []
         assert model.detokenize([]) == ""
 
-    @pytest.mark.parametrize("token", [-1, 2**31 - 1])
-    def test_an_id_that_is_no_token_is_refused_before_started(
-        self, model: LoadedModel, token: int
-    ) -> None:
-        tokens = [*model.tokenize(self.prompt), token]
+    @pytest.mark.parametrize("token", [-1, 2**31 - 1, 2**63])
+    def test_an_id_that_is_no_token_is_refused(self, model: LoadedModel, token: int) -> None:
         with pytest.raises(InvalidRequest):
-            model.detokenize(tokens)
-        with pytest.raises(InvalidRequest):
-            next(iter(model.generate(tokens, self.request(prompt=tuple(tokens)))))
-        assert isinstance(self.events(model)[-1], Finished)
+            model.detokenize([*model.tokenize(self.prompt), token])
+
+    def test_nothing_is_wrong_with_a_plain_request(self, model: LoadedModel) -> None:
+        model.check(self.request())
+        model.check(self.request(prompt=tuple(model.tokenize(self.prompt))))
 
     # -- events
 
@@ -350,13 +348,12 @@ class ConstraintContract(Answering):
         assert finished.reason == "stop"
 
     @pytest.mark.parametrize("kind", CONSTRAINTS)
-    def test_a_constraint_that_cannot_be_read_is_refused_before_started(
+    def test_a_constraint_that_cannot_be_read_is_refused(
         self, model: LoadedModel, kind: Any
     ) -> None:
-        broken = Constraint(kind=kind, text="([{")
+        model.check(self.request(constraint=Constraint(kind=kind, text=CONSTRAINTS[kind][0])))
         with pytest.raises(InvalidRequest):
-            next(iter(self.generator(model, constraint=broken)))
-        assert isinstance(self.events(model)[-1], Finished)
+            model.check(self.request(constraint=Constraint(kind=kind, text="([{")))
 
     def test_an_answer_is_free_again_after_a_constrained_one(self, model: LoadedModel) -> None:
         free = self.text(model)
