@@ -7,6 +7,7 @@ Both vocabulary kinds of the world: `spm` (SentencePiece: scores, byte tokens, `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ def write_tiny_gguf(
     chat_template: str | None = CHATML,
     architecture: str = "llama",
     pre: str = "smollm",
+    merges: Sequence[tuple[str, str]] | None = None,
     add_bos: bool = False,
     seed: int = 0,
     extra_tensors: dict[str, tuple[int, ...]] | None = None,
@@ -52,12 +54,13 @@ def write_tiny_gguf(
 ) -> Path:
     """Write the file and return its path.
 
+    `merges` (in GPT-2's alphabet) are for `bpe`: without them, one for each beginning of a word.
     `extra_tensors` (name -> NumPy shape) and `extra_metadata` (key -> int, float, str or bool) are
     for files that an engine has to refuse.
     """
     writer = GGUFWriter(path, architecture)
     _add_dimensions(writer, context_length)
-    tokens = (_add_bpe if vocabulary == "bpe" else _add_spm)(writer, pre)
+    tokens = _add_spm(writer) if vocabulary == "spm" else _add_bpe(writer, pre, merges)
     writer.add_add_bos_token(add_bos)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
@@ -91,7 +94,7 @@ def _add_dimensions(writer: GGUFWriter, context_length: int) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
 
 
-def _add_spm(writer: GGUFWriter, pre: str) -> int:
+def _add_spm(writer: GGUFWriter) -> int:
     """Control tokens, 256 byte tokens, then pieces with a score that falls with their length.
 
     As SentencePiece's merging needs it, every beginning of a word is a piece of its own.
@@ -112,16 +115,12 @@ def _add_spm(writer: GGUFWriter, pre: str) -> int:
     return len(pieces)
 
 
-def _add_bpe(writer: GGUFWriter, pre: str) -> int:
-    """Control tokens, GPT-2's 256 letters for bytes, then one merge per beginning of a word."""
+def _add_bpe(writer: GGUFWriter, pre: str, merges: Sequence[tuple[str, str]] | None) -> int:
+    """Control tokens, GPT-2's 256 letters for bytes, then one token for each text merged."""
     control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     letters = [*byte_alphabet().values()]
-    merges: dict[tuple[str, str], None] = {}
-    for word in WORDS:
-        for end in range(1, len(word) + 1):
-            merges[("Ġ" + word[: end - 1], word[end - 1])] = None
-    merged = list(dict.fromkeys(left + right for left, right in merges))
-    tokens = control + letters + merged
+    merges = merges or _beginnings_of_words()
+    tokens = control + letters + list(dict.fromkeys(left + right for left, right in merges))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
@@ -132,6 +131,13 @@ def _add_bpe(writer: GGUFWriter, pre: str) -> int:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     return len(tokens)
+
+
+def _beginnings_of_words() -> list[tuple[str, str]]:
+    words = (f"Ġ{word}" for word in WORDS)
+    return list(
+        dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word)))
+    )
 
 
 def byte_alphabet() -> dict[int, str]:

@@ -7,8 +7,8 @@ The library's own tokeniser knows neither control tokens nor how BPE text is cut
 Hugging Face's `tokenizers`, built from the file's tokens and merges; SentencePiece by the library,
 piece by piece between the control tokens.
 
-Source of the patterns: llama.cpp, src/llama-vocab.cpp, llm_tokenizer_bpe; checked there for every
-row of `vocabulary.CUTS`.
+Encoders keep nothing between two calls, so several threads may use one at once, as far as
+`native` lets them.
 """
 
 from __future__ import annotations
@@ -17,21 +17,11 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from jan_server.engines.ctransformers.vocabulary import (
-    BPE,
-    DIGITS_CUT,
-    GPT2_CUT,
-    LLAMA3_CUT,
-    Vocabulary,
-)
+from jan_server.engines.ctransformers.cuts import Cut
+from jan_server.engines.ctransformers.vocabulary import Vocabulary
 from jan_server.errors import ModelCannotRun
-
-LLAMA3_PATTERN = (
-    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-    r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 class TextEncoder(Protocol):
@@ -42,9 +32,9 @@ class TextEncoder(Protocol):
 
 def make_encoder(vocabulary: Vocabulary, native: Callable[[bytes], list[int]]) -> TextEncoder:
     """`native` is the library's tokeniser: text without NUL -> ids, a space put in front."""
-    if vocabulary.kind == BPE:
-        return BpeEncoder(vocabulary)
-    return SpmEncoder(vocabulary, native)
+    if vocabulary.cut is None:
+        return SpmEncoder(vocabulary, native)
+    return BpeEncoder(vocabulary, vocabulary.cut)
 
 
 def with_bos(ids: list[int], vocabulary: Vocabulary) -> list[int]:
@@ -57,16 +47,17 @@ def with_bos(ids: list[int], vocabulary: Vocabulary) -> list[int]:
 class BpeEncoder:
     """Byte-level BPE. `tokenizer` is whole in itself: `to_str()` is a tokenizer.json."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, cut: Cut) -> None:
         ids = {token.decode(): id for id, token in enumerate(vocabulary.tokens)}
         merges = [_pair(merge) for merge in vocabulary.merges]
-        ignore_merges = vocabulary.cut == LLAMA3_CUT
         try:
-            model = models.BPE(vocab=ids, merges=merges, ignore_merges=ignore_merges)
+            model = models.BPE(vocab=ids, merges=merges, ignore_merges=cut.whole_words)
         except Exception as error:  # the package raises nothing narrower
             raise ModelCannotRun(f"The merges of its vocabulary are damaged: {error}.") from error
         self.tokenizer = Tokenizer(model)
-        self.tokenizer.pre_tokenizer = CUTTERS[vocabulary.cut]()
+        self.tokenizer.pre_tokenizer = make_cutter(cut)
+        if cut.composed:
+            self.tokenizer.normalizer = normalizers.NFC()
         self.tokenizer.add_special_tokens(
             [AddedToken(text.decode(), normalized=False) for text in vocabulary.special]
         )
@@ -80,28 +71,14 @@ def _pair(merge: bytes) -> tuple[str, str]:
     return left, right
 
 
-def _gpt2_cutter() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-
-
-def _digits_cutter() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _gpt2_cutter()])
-
-
-def _llama3_cutter() -> pre_tokenizers.PreTokenizer:
+def make_cutter(cut: Cut) -> pre_tokenizers.PreTokenizer:
+    """Cuts text, and spells the pieces in the alphabet of bytes."""
     return pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(LLAMA3_PATTERN), behavior="isolated"),
+            *(pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in cut.patterns),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-
-
-CUTTERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
-    GPT2_CUT: _gpt2_cutter,
-    DIGITS_CUT: _digits_cutter,
-    LLAMA3_CUT: _llama3_cutter,
-}
 
 
 class SpmEncoder:

@@ -2,17 +2,19 @@
 
 Two kinds are known. `llama` (SentencePiece): `▁` stands for a space, and `<0x0A>` for a byte.
 `gpt2` (BPE): bytes are spelled in GPT-2's alphabet of 256 printable letters (`Ġ` is a space), and
-how text is cut before merging is named by `tokenizer.ggml.pre` (`tokenizer.py` has the table).
+how text is cut before merging is named by `tokenizer.ggml.pre` (`cuts.py` has the table).
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, cached_property
 from itertools import chain
 
 import msgspec
 
+from jan_server.engines.ctransformers.cuts import CUTS, Cut
 from jan_server.gguf import Header
 
 SPM = "llama"
@@ -20,19 +22,6 @@ BPE = "gpt2"
 
 # llama.h's enum llama_token_type.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-
-# How text is cut before merging; the names in one row are the same function in llama.cpp's
-# src/llama-vocab.cpp (llm_tokenizer_bpe). Only what models of the llama architecture use.
-GPT2_CUT, DIGITS_CUT, LLAMA3_CUT = "gpt2", "digits", "llama3"
-CUTS = {
-    "gpt-2": GPT2_CUT,
-    "smollm": DIGITS_CUT,
-    "starcoder": DIGITS_CUT,
-    "refact": DIGITS_CUT,
-    "llama-bpe": LLAMA3_CUT,
-    "llama3": LLAMA3_CUT,
-    "llama-v3": LLAMA3_CUT,
-}
 
 # Control tokens that end an answer even where the file names another as its end
 # (llama.cpp's list of end-of-generation tokens).
@@ -53,11 +42,14 @@ END_TEXTS = frozenset(
 END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 
 
-class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
-    """`tokens` as in the file; `special` are the texts that are one token wherever they stand."""
+class Vocabulary(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """`tokens` as in the file; `special` are the texts that are one token wherever they stand.
+
+    `cut` is None for SentencePiece, which cuts nothing.
+    """
 
     kind: str
-    cut: str
+    cut: Cut | None
     tokens: list[bytes]
     types: tuple[int, ...]
     merges: list[bytes]
@@ -85,9 +77,33 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
             return text.replace("▁".encode(), b" ")
         return from_letters(text)
 
+    @cached_property
+    def spellings(self) -> list[bytes]:
+        """`spelled` of every token, by its id."""
+        return [self.spelled(token) for token in range(len(self.tokens))]
+
     def text(self, token: int | None) -> str:
         """The token's own text, for templates; empty for no token."""
         return "" if token is None else self.tokens[token].decode(errors="replace")
+
+
+def detokenize(vocabulary: Vocabulary, tokens: Iterable[int]) -> str:
+    """The text of the tokens, control tokens spelled; bytes that are no UTF-8 become U+FFFD.
+
+    The space that SentencePiece puts before each stretch of text is taken away again: what was
+    tokenised comes back as it was. Every id must be a token's.
+    """
+    spellings = vocabulary.spellings
+    if not vocabulary.add_space_prefix:
+        return b"".join(spellings[token] for token in tokens).decode(errors="replace")
+    special = frozenset(vocabulary.special.values())
+    text = bytearray()
+    starts = True
+    for token in tokens:
+        spelling = spellings[token]
+        text += spelling[1:] if starts and spelling.startswith(b" ") else spelling
+        starts = token in special
+    return text.decode(errors="replace")
 
 
 @cache
@@ -113,12 +129,13 @@ def read_vocabulary(header: Header) -> Vocabulary:
     kind = header.text("tokenizer.ggml.model") or ""
     tokens = header.strings("tokenizer.ggml.tokens") or []
     types = tuple(int(number) for number in header.numbers("tokenizer.ggml.token_type") or ())
-    cut = CUTS.get(header.text("tokenizer.ggml.pre") or "", "")
-    add_bos = header.metadata.get("tokenizer.ggml.add_bos_token", kind == SPM or cut == LLAMA3_CUT)
+    cut = CUTS.get(header.text("tokenizer.ggml.pre") or "") if kind == BPE else None
+    wants_bos = cut.add_bos if cut else kind == SPM
+    add_bos = header.metadata.get("tokenizer.ggml.add_bos_token", wants_bos)
     special = {
         text: token
         for token, (text, type) in enumerate(zip(tokens, types, strict=True))
-        if type in (CONTROL, USER_DEFINED) and text
+        if type in (CONTROL, USER_DEFINED, UNKNOWN) and text
     }
     named = {header.integer(f"tokenizer.ggml.{key}") for key in END_KEYS} - {None}
     texts = {token for text, token in special.items() if text in END_TEXTS}

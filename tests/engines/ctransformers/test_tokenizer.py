@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -11,20 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jan_server.engines.ctransformers import builds, library
+from jan_server.engines.ctransformers.cuts import CUTS
 from jan_server.engines.ctransformers.library import NativeModel
 from jan_server.engines.ctransformers.tokenizer import (
     BpeEncoder,
     SpmEncoder,
+    make_cutter,
     make_encoder,
     with_bos,
 )
-from jan_server.engines.ctransformers.vocabulary import (
-    CUTS,
-    LLAMA3_CUT,
-    Vocabulary,
-    read_vocabulary,
-)
+from jan_server.engines.ctransformers.vocabulary import Vocabulary, detokenize, read_vocabulary
 from jan_server.gguf import read_header
+from tests.corpus import CORPUS
 from tests.tiny_gguf import write_tiny_gguf
 
 TEXTS = [
@@ -52,6 +51,10 @@ def spell(vocabulary: Vocabulary, ids: list[int]) -> str:
     return b"".join(map(vocabulary.spelled, ids)).decode()
 
 
+def bpe_with(vocabulary: Vocabulary, cut: str) -> BpeEncoder:
+    return BpeEncoder(vocabulary, CUTS[cut])
+
+
 def texts_of(vocabulary: Vocabulary, ids: list[int]) -> list[str]:
     return [vocabulary.text(id) for id in ids]
 
@@ -77,12 +80,12 @@ def native(spm_path: Path) -> Iterator[Callable[[bytes], list[int]]]:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_bpe_text_comes_back_as_it_was(bpe: Vocabulary, text: str) -> None:
-    assert spell(bpe, BpeEncoder(bpe).encode(text)) == text
+    assert spell(bpe, bpe_with(bpe, "smollm").encode(text)) == text
 
 
 @pytest.fixture(scope="module")
 def bpe_encoder(bpe: Vocabulary) -> BpeEncoder:
-    return BpeEncoder(bpe)
+    return bpe_with(bpe, "smollm")
 
 
 @given(st.text(max_size=60))
@@ -93,35 +96,76 @@ def test_any_bpe_text_comes_back_as_it_was(
 
 
 def test_control_tokens_in_bpe_text_are_single_ids(bpe: Vocabulary) -> None:
-    ids = BpeEncoder(bpe).encode("<|im_start|>user\n the<|im_end|> time<|endoftext|>")
+    ids = bpe_with(bpe, "smollm").encode("<|im_start|>user\n the<|im_end|> time<|endoftext|>")
     assert texts_of(bpe, ids) == [
         *["<|im_start|>", "u", "s", "e", "r", "Ċ", "Ġthe", "<|im_end|>", "Ġtime", "<|endoftext|>"]
     ]
 
 
+WORDS = "ab 12345!?\n\n x'll"
+CASES = "DasIst ÉCOLEécole I'LL a/\n\n"
+
+
 @pytest.mark.parametrize(
-    ("cut", "pieces"),
+    ("cut", "text", "pieces"),
     [
-        ("gpt-2", ["ab", "Ġ12345", "!?", "ĊĊ", "Ġx", "'ll"]),
-        ("smollm", ["ab", "Ġ", "1", "2", "3", "4", "5", "!?", "ĊĊ", "Ġx", "'ll"]),
-        ("llama-bpe", ["ab", "Ġ", "123", "45", "!?ĊĊ", "Ġx", "'ll"]),
+        ("gpt-2", WORDS, ["ab", " 12345", "!?", "\n\n", " x", "'ll"]),
+        ("gpt-2", CASES, ["DasIst", " ÉCOLEécole", " I", "'", "LL", " a", "/", "\n\n"]),
+        ("smollm", WORDS, ["ab", " ", *"12345", "!?", "\n\n", " x", "'ll"]),
+        ("llama-bpe", WORDS, ["ab", " ", "123", "45", "!?\n\n", " x", "'ll"]),
+        ("llama-bpe", CASES, ["DasIst", " ÉCOLEécole", " I", "'LL", " a", "/\n\n"]),
+        ("dbrx", WORDS, ["ab", " ", "123", "45", "!?\n\n", " x", "'ll"]),
+        ("qwen2", WORDS, ["ab", " ", *"12345", "!?\n\n", " x", "'ll"]),
+        ("gpt-4o", WORDS, ["ab", " ", "123", "45", "!?\n\n", " x'll"]),
+        ("gpt-4o", CASES, ["Das", "Ist", " ÉCOLEécole", " I'LL", " a", "/\n\n"]),
+        ("gpt-4o", "Ünö ñandú हिन्दी", ["Ünö", " ñandú", " हिन्दी"]),
+        ("tekken", WORDS, ["ab", " ", *"12345", "!?\n\n", " x", "'ll"]),
+        ("tekken", CASES, ["Das", "Ist", " ÉCOLEécole", " I", "'LL", " a", "/\n\n"]),
+        ("tekken", "Ünö ñandú हिन्दी", ["Ünö", " ñandú", " हिन्दी"]),
+        ("deepseek-llm", WORDS, ["ab", " ", "12345", "!?", "\n", "\n", " x", "'", "ll"]),
+        ("deepseek-llm", "das 漢字!  ", ["das", " ", "漢字", "!", "  "]),
+        ("deepseek-coder", WORDS, ["ab", " ", *"12345", "!?", "\n", "\n", " x", "'", "ll"]),
+        ("deepseek-v3", WORDS, ["ab", " ", "123", "45", "!?\n\n", " x", "'ll"]),
+        ("deepseek-v3", "das 漢字です", ["das", " ", "漢字です"]),
     ],
 )
-def test_each_cut_cuts_where_llama_cpp_does(bpe: Vocabulary, cut: str, pieces: list[str]) -> None:
-    encoder = BpeEncoder(msgspec.structs.replace(bpe, cut=CUTS[cut]))
-    cutter = encoder.tokenizer.pre_tokenizer
-    assert cutter is not None
-    found = [piece for piece, _ in cutter.pre_tokenize_str("ab 12345!?\n\n x'll")]
-    assert found == pieces
+def test_each_cut_cuts_where_the_published_tokenizer_does(
+    cut: str, text: str, pieces: list[str]
+) -> None:
+    found = make_cutter(CUTS[cut]).pre_tokenize_str(text)
+    assert [text[start:end] for _, (start, end) in found] == pieces
 
 
-def test_llama3_takes_whole_words_before_it_merges(bpe: Vocabulary) -> None:
+def test_qwen2_composes_its_text(bpe: Vocabulary) -> None:
+    composed, apart = "\u00e9 \u00c5", "e\u0301 A\u030a"
+    encoder = bpe_with(bpe, "qwen2")
+    assert encoder.encode(apart) == encoder.encode(composed)
+    assert bpe_with(bpe, "llama-bpe").encode(apart) != encoder.encode(apart)
+
+
+def test_some_take_whole_words_before_they_merge(bpe: Vocabulary) -> None:
     word = "zq"
-    tokens = [*bpe.tokens, word.encode()]
-    changed = msgspec.structs.replace(bpe, tokens=tokens, types=(*bpe.types, 1), cut=LLAMA3_CUT)
-    assert BpeEncoder(changed).encode(word) == [len(bpe.tokens)]
-    plain = msgspec.structs.replace(changed, cut=bpe.cut)
-    assert len(BpeEncoder(plain).encode(word)) == 2
+    changed = msgspec.structs.replace(
+        bpe, tokens=[*bpe.tokens, word.encode()], types=(*bpe.types, 1)
+    )
+    counts = {cut: len(bpe_with(changed, cut).encode(word)) for cut in CUTS}
+    assert {cut for cut, count in counts.items() if count == 1} == {
+        *("llama-bpe", "llama3", "llama-v3", "tekken")
+    }
+
+
+def test_several_threads_tokenise_at_once(bpe_encoder: BpeEncoder) -> None:
+    alone = [*map(bpe_encoder.encode, CORPUS)]
+    with ThreadPoolExecutor(4) as threads:
+        assert [*threads.map(bpe_encoder.encode, [*CORPUS] * 4)] == alone * 4
+
+
+def test_bpe_ids_are_the_text_again(bpe: Vocabulary, bpe_encoder: BpeEncoder) -> None:
+    assert [detokenize(bpe, bpe_encoder.encode(text)) for text in CORPUS] == [*CORPUS]
+
+
+def test_a_part_of_a_character_is_shown_as_such(bpe: Vocabulary) -> None:
+    assert detokenize(bpe, [bpe.tokens.index("ð".encode())]) == "\ufffd"
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -187,7 +231,7 @@ def test_bos(
 @pytest.mark.model
 def test_smollm2_reads_as_its_own_tokenizer_does(smollm2_path: Path) -> None:
     vocabulary = vocabulary_of(smollm2_path)
-    encoder = BpeEncoder(vocabulary)
+    encoder = bpe_with(vocabulary, "smollm")
     chat = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
     assert encoder.encode(chat) == [
         *[1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198]

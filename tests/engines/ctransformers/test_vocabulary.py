@@ -5,7 +5,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jan_server.engines.ctransformers.vocabulary import byte_letters, from_letters, read_vocabulary
+from jan_server.engines.ctransformers.cuts import CUTS
+from jan_server.engines.ctransformers.vocabulary import (
+    byte_letters,
+    detokenize,
+    from_letters,
+    read_vocabulary,
+)
 from jan_server.gguf import Header, read_header
 from tests.tiny_gguf import byte_alphabet, write_tiny_gguf
 
@@ -34,7 +40,7 @@ def test_letters_spell_bytes_and_other_text_itself(text: str, spelled: bytes) ->
 def test_a_bpe_vocabulary(headers: dict[str, Header]) -> None:
     found = read_vocabulary(headers["bpe"])
     newline = found.tokens.index("Ċ".encode())
-    assert (found.kind, found.cut, found.bos, found.eos) == ("gpt2", "digits", 1, 2)
+    assert (found.kind, found.cut, found.bos, found.eos) == ("gpt2", CUTS["smollm"], 1, 2)
     assert (found.add_bos, found.add_space_prefix) == (False, False)
     assert found.special == {b"<|endoftext|>": 0, b"<|im_start|>": 1, b"<|im_end|>": 2}
     assert found.ends == {0, 2}
@@ -45,8 +51,9 @@ def test_a_bpe_vocabulary(headers: dict[str, Header]) -> None:
 def test_a_sentencepiece_vocabulary(headers: dict[str, Header]) -> None:
     found = read_vocabulary(headers["spm"])
     last = len(found.tokens)
-    assert (found.kind, found.cut, found.bos, found.eos) == ("llama", "", 1, 2)
+    assert (found.kind, found.cut, found.bos, found.eos) == ("llama", None, 1, 2)
     assert (found.add_bos, found.add_space_prefix) == (True, True)
+    assert [*found.special.values()] == [0, 1, 2, last - 2, last - 1]
     assert found.ends == {2, last - 1}
     the = found.tokens.index("▁the".encode())
     pieces = [found.piece(token) for token in (0, 1, 13, the, last - 1)]
@@ -58,6 +65,7 @@ def test_a_sentencepiece_vocabulary(headers: dict[str, Header]) -> None:
     [
         ("bpe", {}, False),
         ("bpe", {"pre": "llama-bpe"}, True),
+        ("bpe", {"pre": "tekken"}, True),
         ("bpe", {"pre": "llama-bpe", "add_bos_token": False}, False),
         ("spm", {}, True),
         ("spm", {"add_bos_token": False}, False),
@@ -71,6 +79,20 @@ def test_whether_bos_is_added_when_the_file_does_not_say(
     metadata |= {f"tokenizer.ggml.{name}": value for name, value in changes.items()}  # type: ignore[misc]  # values of a table
     header = msgspec.structs.replace(headers[kind], metadata=metadata)
     assert read_vocabulary(header).add_bos is add_bos
+
+
+@pytest.mark.parametrize("kind", ["bpe", "spm"])
+def test_the_spelling_of_every_token(headers: dict[str, Header], kind: str) -> None:
+    found = read_vocabulary(headers[kind])
+    assert found.spellings == [found.spelled(token) for token in range(len(found.tokens))]
+
+
+def test_sentencepieces_spaces_before_text_are_not_shown(headers: dict[str, Header]) -> None:
+    found = read_vocabulary(headers["spm"])
+    the = found.tokens.index("▁the".encode())
+    assert detokenize(found, [1, the, the, 2, the]) == "<s>the the</s>the"
+    bare = msgspec.structs.replace(found, add_space_prefix=False)
+    assert detokenize(bare, [1, the, the, 2, the]) == "<s> the the</s> the"
 
 
 def test_what_the_user_defined_is_shown_and_one_token(headers: dict[str, Header]) -> None:
