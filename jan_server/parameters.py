@@ -10,6 +10,7 @@ nothing (Jan writes `[]` into every thread); in the request it means that there 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,12 @@ def resolve(
         if value is not None:
             chosen[row.names[0]] = value
     return _with_random_seed(Parameters(**chosen))
+
+
+def said(request: Mapping[str, Any], name: str) -> Any:
+    """The value of Parameters' `name` that the request itself says, or None."""
+    [row] = (row for row in ROWS if row.names[0] == name)
+    return _from_request(row, request)
 
 
 def _from_request(row: Row, request: Mapping[str, Any]) -> Any:
@@ -141,6 +148,29 @@ def _top_k(value: Any) -> int:
     return max(0, _integer(-1, MAX_COUNT)(value))
 
 
+def _logit_bias(value: Any) -> dict[int, float]:
+    """OpenAI's object of token ids, or llama.cpp's list of pairs, where false forbids a token."""
+    if not isinstance(value, dict | list):
+        raise Wrong("an object of token ids and numbers, or a list of such pairs")
+    if isinstance(value, dict):
+        return dict(_bias(f".{id}", id, bias) for id, bias in value.items())
+    return dict(_bias(f"[{index}]", *_pair(index, item)) for index, item in enumerate(value))
+
+
+def _pair(index: int, item: Any) -> tuple[Any, Any]:
+    if not isinstance(item, list) or len(item) != 2:
+        raise Wrong("a token id and a number", f"[{index}]")
+    return item[0], item[1]
+
+
+def _bias(place: str, id: Any, bias: Any) -> tuple[int, float]:
+    try:
+        token = _integer(0, MAX_COUNT)(int(id) if isinstance(id, str) and _ID.fullmatch(id) else id)
+        return token, _LOWEST_BIAS if bias is False else _read_bias(bias)
+    except Wrong as wrong:
+        raise Wrong(f"a token id with a number: {wrong}", place) from wrong
+
+
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise Wrong("true or false")
@@ -160,6 +190,10 @@ def _strings(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+_ID = re.compile("[0-9]{1,10}")
+_LOWEST_BIAS = -100.0
+_read_bias = _number(_LOWEST_BIAS, -_LOWEST_BIAS)
+
 ROWS = (
     Row(("temperature",), _number(0, 2)),
     Row(("top_p",), _number(0, 1)),
@@ -168,11 +202,17 @@ ROWS = (
     ),
     Row(("top_k",), _top_k),
     Row(("min_p",), _number(0, 1)),
+    Row(("typical_p", "typ_p"), _number(0, 1)),
+    Row(("mirostat",), _integer(0, 2)),
+    Row(("mirostat_tau",), _number(0, 100)),
+    Row(("mirostat_eta",), _number(0, 1)),
     Row(("repeat_penalty", "repetition_penalty"), _positive),
     Row(("repeat_last_n",), _integer(0, MAX_COUNT)),
     Row(("presence_penalty",), _number(-2, 2)),
     Row(("frequency_penalty",), _number(-2, 2)),
+    Row(("logit_bias",), _logit_bias),
     Row(("seed",), _integer(-(2**63), 2**64 - 1)),
     Row(("stop",), _strings, is_text=True),
+    Row(("ignore_eos",), _boolean),
     Row(("cache_prompt",), _boolean),
 )

@@ -10,7 +10,7 @@ import pytest
 
 from jan_server.engines.base import Parameters
 from jan_server.errors import InvalidRequest
-from jan_server.parameters import resolve
+from jan_server.parameters import resolve, said
 
 DEFAULTS = Parameters()
 
@@ -58,6 +58,16 @@ def test_zero_and_false_are_said() -> None:
         ({"repetition_penalty": 1.1}, only(repeat_penalty=1.1)),
         ({"repeat_last_n": 0}, only(repeat_last_n=0)),
         ({"min_p": 0.05}, only(min_p=0.05)),
+        ({"typical_p": 0.5}, only(typical_p=0.5)),
+        ({"typ_p": 0.5}, only(typical_p=0.5)),
+        (
+            {"mirostat": 2, "mirostat_tau": 3, "mirostat_eta": 0.2},
+            only(mirostat=2, mirostat_tau=3.0, mirostat_eta=0.2),
+        ),
+        ({"ignore_eos": True}, only(ignore_eos=True)),
+        ({"logit_bias": {}}, DEFAULTS),
+        ({"logit_bias": {"5": -100, "007": 0.5}}, only(logit_bias={5: -100.0, 7: 0.5})),
+        ({"logit_bias": [[5, 1], ["6", False]]}, only(logit_bias={5: 1.0, 6: -100.0})),
         ({"top_k": -1}, only(top_k=0)),
         (
             {"presence_penalty": -2, "frequency_penalty": 2},
@@ -94,6 +104,34 @@ def test_what_a_request_may_say(sent: dict[str, Any], read: Parameters) -> None:
             "$.max_completion_tokens",
             "an integer from 1 to 2147483647",
         ),
+        ({"typical_p": 2}, "$.typical_p", "a number from 0 to 1"),
+        ({"mirostat": 3}, "$.mirostat", "an integer from 0 to 2"),
+        ({"mirostat_tau": -1}, "$.mirostat_tau", "a number from 0 to 100"),
+        ({"mirostat_eta": 2}, "$.mirostat_eta", "a number from 0 to 1"),
+        ({"ignore_eos": 1}, "$.ignore_eos", "true or false"),
+        (
+            {"logit_bias": "5"},
+            "$.logit_bias",
+            "an object of token ids and numbers, or a list of such pairs",
+        ),
+        (
+            {"logit_bias": {"5": 101}},
+            "$.logit_bias.5",
+            "a token id with a number: a number from -100 to 100",
+        ),
+        ({"logit_bias": {"x": 1}}, "$.logit_bias.x", "a token id with a number: an integer"),
+        (
+            {"logit_bias": {"9999999999": 1}},
+            "$.logit_bias.9999999999",
+            "a token id with a number: an integer from 0 to 2147483647",
+        ),
+        ({"logit_bias": [[5]]}, "$.logit_bias[0]", "a token id and a number"),
+        ({"logit_bias": [[5, 1], 6]}, "$.logit_bias[1]", "a token id and a number"),
+        (
+            {"logit_bias": [[True, 1]]},
+            "$.logit_bias[0]",
+            "a token id with a number: an integer",
+        ),
         ({"top_k": -2}, "$.top_k", "an integer from -1 to 2147483647"),
         ({"seed": 2**64}, "$.seed", f"an integer from {-(2**63)} to {2**64 - 1}"),
         ({"seed": True}, "$.seed", "an integer"),
@@ -111,6 +149,11 @@ def test_a_wrong_value_in_the_request_is_refused_with_its_path(
     with pytest.raises(InvalidRequest) as caught:
         resolve(sent)
     assert (caught.value.param, caught.value.message) == (path, f"{path}: must be {reason}.")
+
+
+def test_what_the_request_itself_says_is_told() -> None:
+    assert said({"n_predict": 5}, "max_tokens") == 5
+    assert said({}, "max_tokens") is None
 
 
 def test_files_may_write_numbers_and_booleans_as_strings() -> None:

@@ -41,7 +41,14 @@ IDS = {
     "model_id": "echo",
     "deletion_id": DELETION,
 }
-READING_CHANGES = {("POST", "/chat/completions")}
+READING_CHANGES = {
+    ("POST", "/chat/completions"),
+    ("POST", "/chat/count_tokens"),
+    ("POST", "/completions"),
+    ("POST", "/detokenize"),
+    ("POST", "/embeddings"),
+    ("POST", "/tokenize"),
+}
 
 
 @pytest.fixture(autouse=True)

@@ -52,7 +52,7 @@ def test_after_draining_new_chats_are_refused(settings, echo):
             messages=[ChatMessage(role="user", content="x")], model="echo"
         )
         with pytest.raises(ShuttingDown):
-            await services.completions.complete(request, {})
+            await services.completions.chats.complete(request, {})
         assert services.closing.is_set()
         await services.close()
 

@@ -1,64 +1,115 @@
-"""What a request may say beside its messages: honoured, refused, or without effect."""
+"""Which fields of a request are known: honoured, refused, or without effect."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Set
 from typing import Any
+
+from msgspec import Struct
 
 from jan_server import parameters
 from jan_server.errors import ParameterNotSupported
 from jan_server.types.chat import ChatCompletionRequest
+from jan_server.types.completion import CompletionRequest
 
-# Parameters that clients know and this server cannot honour, with the values that ask for nothing.
-# Null asks for nothing everywhere.
+log = logging.getLogger(__name__)
+
+# A client that sends ever new names must not make the log or this memory grow.
+UNKNOWN_LOGGED_AT_MOST = 100
+
+# What clients of OpenAI, llama.cpp and vLLM know and this server cannot honour, with the values
+# that ask for nothing. Null asks for nothing everywhere.
 REFUSED: dict[str, tuple[Any, ...]] = {
+    "bad_words": ([],),
+    "best_of": (1,),
+    "dry_multiplier": (0,),
+    "dynatemp_range": (0,),
+    "guided_choice": (),
+    "guided_decoding_backend": (),
+    "length_penalty": (1,),
+    "lora": ([],),
+    "min_tokens": (0,),
+    "n_probs": (0,),
+    "prompt_logprobs": (),
+    "stop_token_ids": ([],),
+    "structured_outputs": (),
+    "top_n_sigma": (-1, 0),
+    "use_beam_search": (False,),
+    "xtc_probability": (0,),
+}
+REFUSED_IN_CHATS: dict[str, tuple[Any, ...]] = {
+    **REFUSED,
     "audio": (),
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "grammar": ("",),
-    "json_schema": (),
-    "logit_bias": ({}, []),
-    "logprobs": (False, 0),
-    "mirostat": (0,),
     "modalities": (["text"],),
-    "n": (1,),
     "prediction": (),
-    "reasoning_effort": ("none",),
-    "response_format": ({"type": "text"},),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "typical_p": (1, 1.0),
     "verbosity": ("medium",),
     "web_search_options": (),
+}
+REFUSED_IN_TEXTS: dict[str, tuple[Any, ...]] = {
+    **{name: harmless for name, harmless in REFUSED.items() if name != "best_of"},
+    "suffix": ("",),
 }
 
 # Accepted because clients send them by habit and an answer is right without them.
 WITHOUT_EFFECT = {
     "engine",
     "metadata",
-    "parallel_tool_calls",
     "prompt_cache_key",
     "prompt_cache_retention",
-    "safety_identifier",
     "service_tier",
     "store",
-    "user",
 }
 
-KNOWN = {
-    *ChatCompletionRequest.__struct_fields__,
-    *(name for row in parameters.ROWS for name in row.names),
-    *REFUSED,
-    *WITHOUT_EFFECT,
-}
+# They are read from the request's own JSON: who asks, and other names of a constraint.
+READ_ELSEWHERE = {"safety_identifier", "guided_json", "guided_regex", "guided_grammar"}
 
 
-def refuse_what_cannot_be_honoured(sent: Mapping[str, Any]) -> None:
-    """Raises ParameterNotSupported for the first such parameter."""
-    for name, harmless in REFUSED.items():
-        value = sent.get(name)
-        if value is not None and value not in harmless:
-            raise ParameterNotSupported(
-                f"This server cannot honour {name!r} here yet: leave it out.", param=f"$.{name}"
-            )
+class Fields:
+    """The fields of one kind of request. Unknown ones are ignored, and logged once."""
+
+    def __init__(self, kind: type[Struct], refused: Mapping[str, tuple[Any, ...]]) -> None:
+        self._kind = kind
+        self._refused = refused
+        self._known = _known(kind, refused.keys())
+        self._logged: set[str] = set()
+
+    def check(self, sent: Mapping[str, Any]) -> None:
+        """Raises ParameterNotSupported for the first that asks for what cannot be honoured."""
+        for name, harmless in self._refused.items():
+            value = sent.get(name)
+            if value is not None and value not in harmless:
+                raise ParameterNotSupported(
+                    f"This server cannot honour {name!r}: leave it out.", param=f"$.{name}"
+                )
+        self._log_unknown(sent)
+
+    def _log_unknown(self, sent: Mapping[str, Any]) -> None:
+        for name in sent.keys() - self._known - self._logged:
+            if len(self._logged) < UNKNOWN_LOGGED_AT_MOST:
+                self._logged.add(name)
+                log.info(
+                    "%s: the parameter %.80r is unknown and ignored", self._kind.__name__, name
+                )
+
+
+def _known(kind: type[Struct], refused: Set[str]) -> frozenset[str]:
+    return frozenset(
+        {
+            *kind.__struct_fields__,
+            *(name for row in parameters.ROWS for name in row.names),
+            *refused,
+            *READ_ELSEWHERE,
+            *WITHOUT_EFFECT,
+        }
+    )
+
+
+def of_chats() -> Fields:
+    return Fields(ChatCompletionRequest, REFUSED_IN_CHATS)
+
+
+def of_texts() -> Fields:
+    return Fields(CompletionRequest, REFUSED_IN_TEXTS)

@@ -1,13 +1,24 @@
-"""An engine's events -> the chunks of an answer; chunks -> a plain answer."""
+"""An engine's events -> the chunks of a chat's answer; chunks -> a plain answer.
+
+Every choice has its first chunk with the role, chunks of what it says, and one with the finish
+reason. The likelihoods of tokens whose text is still held back go with the next chunk.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from ulid import ULID
 
-from jan_server.engines.base import Event, Finished, Piece, Progress, Started
+from jan_server.completions import likelihoods
+from jan_server.completions.tools import Said
+from jan_server.completions.usage import Tally
+from jan_server.engines import base
+from jan_server.engines.base import Event, Finished, Piece, Started
 from jan_server.types.chat import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -15,70 +26,169 @@ from jan_server.types.chat import (
     ChunkChoice,
     Delta,
     FinishReason,
-    PromptTokensDetails,
+    LogProbs,
     ReplyMessage,
-    Usage,
 )
+from jan_server.types.tool import FunctionCall, ToolCall, ToolCallDelta
+
+
+class Parser(Protocol):
+    """Tells apart what an answer says, thinks and calls; a new one for every choice."""
+
+    called: bool
+
+    def push(self, text: str) -> Sequence[Said | ToolCallDelta]: ...
+    def finish(self) -> Sequence[Said | ToolCallDelta]: ...
 
 
 class Reply:
-    """What all chunks of one answer share, and what has been counted so far."""
+    """Makes the chunks of one answer.
 
-    def __init__(self, model: str) -> None:
-        self._id = f"chatcmpl-{ULID()}"
+    With `logprobs` chunks carry likelihoods. `truncated` is how many messages were left out, if
+    that was to be said.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        choices: int,
+        parser: Callable[[], Parser],
+        logprobs: bool,
+        include_usage: bool,
+        truncated: int | UnsetType,
+    ) -> None:
         self._model = model
+        self._id = f"chatcmpl-{ULID()}"
         self._created = int(time.time())
-        self._started = Started(prompt_tokens=0)
+        self._choices = choices
+        self._new_parser = parser
+        self._parser = parser()
+        self._logprobs = logprobs
+        self._held: list[base.Choice] = []
+        self._include_usage = include_usage
+        self._truncated = truncated
+        self._tally = Tally()
 
-    def take(self, event: Event) -> list[ChatCompletionChunk]:
-        """The chunks that an engine's event makes."""
+    def take(self, index: int, event: Event) -> Iterator[ChatCompletionChunk]:
+        """The chunks that an event of that choice makes."""
+        self._tally.take(event, again=index > 0)
         match event:
             case Started():
-                self._started = event
-                return [self._chunk(Delta(role="assistant", content=""))]
+                self._parser = self._new_parser()
+                first = self._chunk(index, Delta(role="assistant", content=""))
+                yield self._telling_of_truncation(first) if index == 0 else first
             case Piece():
-                return [self._chunk(Delta(content=event.text))]
+                self._held.extend(event.choices)
+                for said in self._parser.push(event.text):
+                    yield self._chunk(index, _delta(said), logprobs=self._told())
             case Finished():
-                return [self._chunk(Delta(), event.reason), self._last(event)]
-            case Progress():
-                return []
+                for said in self._parser.finish():
+                    yield self._chunk(index, _delta(said), logprobs=self._told())
+                yield from self._ending(index, event.reason)
 
-    def _chunk(self, delta: Delta, reason: FinishReason | None = None) -> ChatCompletionChunk:
+    def _ending(self, index: int, reason: FinishReason) -> Iterator[ChatCompletionChunk]:
+        if reason == "stop" and self._parser.called:
+            reason = "tool_calls"
+        finish = self._chunk(index, Delta(), reason=reason, logprobs=self._told())
+        if index < self._choices - 1:
+            yield finish
+        elif not self._include_usage:
+            yield self._last(finish)
+        else:
+            yield finish
+            usage = self._tally.usage()
+            yield self._last(msgspec.structs.replace(finish, choices=[], usage=usage))
+
+    def _last(self, chunk: ChatCompletionChunk) -> ChatCompletionChunk:
+        timed = msgspec.structs.replace(chunk, timings=self._tally.timings())
+        return self._telling_of_truncation(timed)
+
+    def _telling_of_truncation(self, chunk: ChatCompletionChunk) -> ChatCompletionChunk:
+        return msgspec.structs.replace(chunk, truncated_messages=self._truncated)
+
+    def _told(self) -> LogProbs | None:
+        if not (self._logprobs and self._held):
+            return None
+        held, self._held = self._held, []
+        return likelihoods.chat_logprobs(held)
+
+    def _chunk(
+        self,
+        index: int,
+        delta: Delta,
+        *,
+        reason: FinishReason | None = None,
+        logprobs: LogProbs | None = None,
+    ) -> ChatCompletionChunk:
+        choice = ChunkChoice(index=index, delta=delta, finish_reason=reason, logprobs=logprobs)
         return ChatCompletionChunk(
             id=self._id,
             created=self._created,
             model=self._model,
-            choices=[ChunkChoice(delta=delta, finish_reason=reason)],
-            usage=None,
+            choices=[choice],
+            usage=None if self._include_usage else UNSET,
         )
 
-    def _last(self, finished: Finished) -> ChatCompletionChunk:
-        prompt, answer = self._started.prompt_tokens, finished.completion_tokens
-        usage = Usage(
-            prompt_tokens=prompt,
-            completion_tokens=answer,
-            total_tokens=prompt + answer,
-            prompt_tokens_details=PromptTokensDetails(cached_tokens=self._started.cached_tokens),
-        )
-        return msgspec.structs.replace(self._chunk(Delta()), choices=[], usage=usage)
+
+def _delta(said: Said | ToolCallDelta) -> Delta:
+    if isinstance(said, ToolCallDelta):
+        return Delta(tool_calls=[said])
+    if said.kind == "reasoning_content":
+        return Delta(reasoning_content=said.text)
+    return Delta(content=said.text)
 
 
-def joined(chunks: list[ChatCompletionChunk]) -> ChatCompletion:
-    *_, finish, last = chunks
-    reason = finish.choices[0].finish_reason
-    assert reason, "an engine's last event is Finished"
-    assert last.usage, "and makes the usage"
-    text = "".join(c.choices[0].delta.content or "" for c in chunks[:-1])
+def joined(chunks: Sequence[ChatCompletionChunk]) -> ChatCompletion:
+    """The plain answer of a stream whose last chunk carries the usage."""
+    last = chunks[-1]
+    assert last.usage, "the last chunk was made with include_usage"
+    assert last.timings, "and with the timings"
+    parts: dict[int, list[ChunkChoice]] = {}
+    for chunk in chunks:
+        for part in chunk.choices:
+            parts.setdefault(part.index, []).append(part)
     return ChatCompletion(
         id=last.id,
         created=last.created,
         model=last.model,
-        choices=[
-            Choice(
-                index=0,
-                message=ReplyMessage(content=text),
-                finish_reason=reason,
-            )
-        ],
+        choices=[_joined_choice(index, of_one) for index, of_one in parts.items()],
         usage=last.usage,
+        timings=last.timings,
+        truncated_messages=last.truncated_messages,
     )
+
+
+def _joined_choice(index: int, parts: Sequence[ChunkChoice]) -> Choice:
+    reason = parts[-1].finish_reason
+    assert reason, "an engine's last event is Finished"
+    told = [part.logprobs for part in parts if part.logprobs]
+    content = [token for logprobs in told for token in logprobs.content]
+    return Choice(
+        index=index,
+        message=_message([part.delta for part in parts]),
+        finish_reason=reason,
+        logprobs=LogProbs(content=content) if told else None,
+    )
+
+
+def _message(deltas: Sequence[Delta]) -> ReplyMessage:
+    """Content is null where tools are called and nothing is said."""
+    content = "".join(delta.content or "" for delta in deltas)
+    reasoning = "".join(delta.reasoning_content or "" for delta in deltas)
+    calls = _calls(deltas)
+    return ReplyMessage(
+        content=None if calls and not content else content,
+        reasoning_content=reasoning or UNSET,
+        tool_calls=calls or UNSET,
+    )
+
+
+def _calls(deltas: Sequence[Delta]) -> list[ToolCall]:
+    calls: dict[int, ToolCall] = {}
+    for part in (part for delta in deltas for part in delta.tool_calls or ()):
+        if part.index not in calls:
+            named = FunctionCall(name=part.function.name or "", arguments="")
+            calls[part.index] = ToolCall(id=part.id or "", function=named)
+        calls[part.index].function.arguments += part.function.arguments or ""
+    return list(calls.values())

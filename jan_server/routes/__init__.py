@@ -5,13 +5,16 @@ from __future__ import annotations
 from jan_server.routes import (
     assistants,
     chat,
+    completions,
     diagnostics,
     documents,
+    embeddings,
     events,
     health,
     messages,
     models,
     threads,
+    tokens,
     trash,
 )
 from jan_server.services import Services
@@ -20,6 +23,9 @@ from jan_server.web.routing import Route
 API: list[Route[Services]] = [
     *models.ROUTES,
     *chat.ROUTES,
+    *completions.ROUTES,
+    *embeddings.ROUTES,
+    *tokens.ROUTES,
     *threads.ROUTES,
     *messages.ROUTES,
     *assistants.ROUTES,

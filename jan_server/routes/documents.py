@@ -19,6 +19,8 @@ from jan_server.web.routing import Route
 TAGS = {
     "Models": "What can answer, and what could be downloaded.",
     "Chat": "Given a conversation, the model returns a response.",
+    "Embeddings": "Where texts lie in a model's space.",
+    "Tokens": "Texts as a model's tokenizer sees them.",
     "Threads": "Conversations: folders with a `thread.json`.",
     "Messages": "What was said in a thread: lines of its `messages.jsonl`.",
     "Assistants": "Who answers: instructions, parameters, a model.",

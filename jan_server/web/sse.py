@@ -39,8 +39,16 @@ class Named(NamedTuple):
     data: Any
 
 
+class Comment(NamedTuple):
+    """What a stream says without an event: clients pass over it. One line."""
+
+    text: str
+
+
 def format_event(value: Any) -> bytes:
-    """One event, its data as JSON, which never holds a line break."""
+    """One event, its data as JSON, which never holds a line break; or a comment."""
+    if isinstance(value, Comment):
+        return format_comment(value.text)
     if isinstance(value, Named):
         return f"id: {value.id}\nevent: {value.type}\n".encode() + format_event(value.data)
     return b"data: " + msgspec.json.encode(value) + b"\n\n"

@@ -1,0 +1,64 @@
+"""From the name in a request to a loaded model: every kind of request begins so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
+from typing import NamedTuple
+
+from msgspec import UNSET, UnsetType
+
+from jan_server import ids
+from jan_server.engines.base import Event, Request
+from jan_server.engines.lease import Lease
+from jan_server.engines.pool import Pool
+from jan_server.models import KnownModel, Models
+
+
+class Opened(NamedTuple):
+    """A model that can answer now."""
+
+    model: KnownModel
+    lease: Lease
+
+
+class Opening:
+    """Finds a model and has it loaded."""
+
+    def __init__(self, models: Models, pool: Pool) -> None:
+        self._models = models
+        self._pool = pool
+
+    @asynccontextmanager
+    async def open(
+        self,
+        name: str | UnsetType | None,
+        *,
+        keep_alive: float | str | UnsetType | None = None,
+    ) -> AsyncIterator[Opened]:
+        """The model of that id, the default one for none.
+
+        Raises InvalidRequest, NotFound, ModelNotDownloaded, ModelCannotRun, QueueFull, ModelLoading.
+        """
+        if name:
+            ids.check_lookup_id("model", name, param="$.model")
+        model = await asyncio.to_thread(self._models.ready, name or None)
+        asked = None if keep_alive is UNSET else keep_alive
+        seconds = self._models.keep_alive(model, asked)
+        async with self._pool.model(self._models.spec(model), keep_alive=seconds) as lease:
+            yield Opened(model, lease)
+
+
+async def answers(
+    lease: Lease, requests: Iterable[Request], *, client: str
+) -> AsyncGenerator[tuple[int, Event]]:
+    """The events of several requests, each with its number, one request after the other.
+
+    Not side by side: the prompt is computed once and then cached for the next, and one client
+    does not take all slots. Closing it ends the work.
+    """
+    for index, request in enumerate(requests):
+        async with aclosing(lease.answer(request, client=client)) as events:
+            async for event in events:
+                yield index, event

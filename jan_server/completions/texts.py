@@ -1,0 +1,202 @@
+"""One request for completions of plain text -> the pieces of its answer.
+
+As with chats there is one way to make an answer, in pieces, and a plain one is put together of
+them. Each prompt is gone on with `n` times, one after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+from ulid import ULID
+
+from jan_server import parameters
+from jan_server.completions import constraining, fields
+from jan_server.completions.inputs import Input, read_inputs
+from jan_server.completions.likelihoods import TextOffsets, text_logprobs
+from jan_server.completions.opening import Opened, Opening, answers
+from jan_server.completions.seeds import seeded
+from jan_server.completions.usage import Tally
+from jan_server.engines.base import Event, Finished, GenerationRequest, Piece, Queued, Started
+from jan_server.errors import ContextLengthExceeded, ParameterNotSupported
+from jan_server.types.completion import (
+    Completion,
+    CompletionRequest,
+    TextChoice,
+    TextLogProbs,
+)
+
+
+class Texts:
+    """Goes on with texts, by the models that are there."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self._fields = fields.of_texts()
+
+    async def stream(
+        self, request: CompletionRequest, sent: Mapping[str, Any], *, client: str = ""
+    ) -> AsyncGenerator[Completion | Queued]:
+        """See Chats.stream."""
+        options = request.stream_options
+        include_usage = bool(options and options.include_usage)
+        async with aclosing(self._pieces(request, sent, client, include_usage)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def complete(
+        self, request: CompletionRequest, sent: Mapping[str, Any], *, client: str = ""
+    ) -> Completion:
+        """The whole answer."""
+        async with aclosing(self._pieces(request, sent, client, include_usage=True)) as pieces:
+            return joined([piece async for piece in pieces if not isinstance(piece, Queued)])
+
+    async def _pieces(
+        self,
+        request: CompletionRequest,
+        sent: Mapping[str, Any],
+        client: str,
+        include_usage: bool,
+    ) -> AsyncGenerator[Completion | Queued]:
+        self._fields.check(sent)
+        _check(request)
+        prompts = read_inputs(request.prompt, "$.prompt")
+        async with self._opening.open(request.model, keep_alive=request.keep_alive) as opened:
+            n = request.n or 1
+            requests = _requests(request, sent, prompts, opened)
+            echoes = await _echoes(prompts, opened) if request.echo else [""] * len(prompts)
+            reply = TextReply(opened.model.id, echoes, n=n, include_usage=include_usage)
+            async with aclosing(answers(opened.lease, requests, client=client)) as events:
+                try:
+                    async for index, event in events:
+                        if isinstance(event, Queued):
+                            yield event
+                        for piece in reply.take(index, event):
+                            yield piece
+                except ContextLengthExceeded as error:
+                    error.param = "$.prompt"  # The engine thinks of messages.
+                    raise
+
+
+def _check(request: CompletionRequest) -> None:
+    if request.best_of and request.best_of != (request.n or 1):
+        raise ParameterNotSupported(
+            "$.best_of: all answers are told here: it can only be as n.", param="$.best_of"
+        )
+    if request.echo and isinstance(request.logprobs, int):
+        raise ParameterNotSupported(
+            "$.echo: the likelihoods of the prompt's own tokens are not known: "
+            "leave out logprobs or echo.",
+            param="$.echo",
+        )
+
+
+def _requests(
+    request: CompletionRequest, sent: Mapping[str, Any], prompts: Sequence[Input], opened: Opened
+) -> list[GenerationRequest]:
+    chosen = parameters.resolve(sent, [(opened.model.id, opened.model.manifest.parameters)])
+    asked = constraining.read_constraint(request, sent)
+    constraining.check_engine(asked, constrains=opened.lease.info.constrains)
+    values = {
+        **msgspec.structs.asdict(chosen),
+        "logprobs": None if request.logprobs is UNSET else request.logprobs,
+        "constraint": asked.constraint if asked else None,
+    }
+    return [
+        one
+        for prompt in prompts
+        for one in seeded(GenerationRequest(prompt=prompt, **values), request.n or 1)
+    ]
+
+
+async def _echoes(prompts: Sequence[Input], opened: Opened) -> list[str]:
+    return [
+        prompt if isinstance(prompt, str) else await opened.lease.detokenize(list(prompt))
+        for prompt in prompts
+    ]
+
+
+class TextReply:
+    """Makes the pieces of one answer; `echoes` are what goes before, for each prompt."""
+
+    def __init__(self, model: str, echoes: Sequence[str], *, n: int, include_usage: bool) -> None:
+        self._model = model
+        self._id = f"cmpl-{ULID()}"
+        self._created = int(time.time())
+        self._echoes = echoes
+        self._n = n
+        self._include_usage = include_usage
+        self._offsets = TextOffsets(0)
+        self._tally = Tally()
+
+    def take(self, index: int, event: Event) -> Iterator[Completion]:
+        """The pieces that an event of that choice makes."""
+        self._tally.take(event, again=index % self._n > 0)
+        match event:
+            case Started():
+                self._offsets = TextOffsets(0)
+                if echo := self._echoes[index // self._n]:
+                    yield self._piece(TextChoice(index=index, text=echo))
+            case Piece():
+                told = text_logprobs(event.choices, self._offsets) if event.choices else None
+                yield self._piece(TextChoice(index=index, text=event.text, logprobs=told))
+            case Finished():
+                yield from self._ending(
+                    TextChoice(index=index, text="", finish_reason=event.reason)
+                )
+
+    def _ending(self, choice: TextChoice) -> Iterator[Completion]:
+        finish = self._piece(choice)
+        if choice.index < len(self._echoes) * self._n - 1:
+            yield finish
+            return
+        timings = self._tally.timings()
+        if not self._include_usage:
+            yield msgspec.structs.replace(finish, timings=timings)
+            return
+        yield finish
+        usage = self._tally.usage()
+        yield msgspec.structs.replace(finish, choices=[], usage=usage, timings=timings)
+
+    def _piece(self, choice: TextChoice) -> Completion:
+        return Completion(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=[choice],
+            usage=None if self._include_usage else UNSET,
+        )
+
+
+def joined(pieces: Sequence[Completion]) -> Completion:
+    """The plain answer of a stream whose last event carries the usage."""
+    parts: dict[int, list[TextChoice]] = {}
+    for piece in pieces:
+        for part in piece.choices:
+            parts.setdefault(part.index, []).append(part)
+    choices = [_joined_choice(index, of_one) for index, of_one in parts.items()]
+    return msgspec.structs.replace(pieces[-1], choices=choices)
+
+
+def _joined_choice(index: int, parts: Sequence[TextChoice]) -> TextChoice:
+    told = [part.logprobs for part in parts if part.logprobs]
+    return TextChoice(
+        index=index,
+        text="".join(part.text for part in parts),
+        logprobs=_joined_logprobs(told) if told else None,
+        finish_reason=parts[-1].finish_reason,
+    )
+
+
+def _joined_logprobs(told: Sequence[TextLogProbs]) -> TextLogProbs:
+    return TextLogProbs(
+        tokens=[token for one in told for token in one.tokens],
+        token_logprobs=[value for one in told for value in one.token_logprobs],
+        top_logprobs=[top for one in told for top in one.top_logprobs],
+        text_offset=[offset for one in told for offset in one.text_offset],
+    )

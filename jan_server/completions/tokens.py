@@ -1,0 +1,46 @@
+"""Texts -> tokens and back, by a model's own tokenizer."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, UnsetType
+
+from jan_server.completions.opening import Opening
+from jan_server.errors import InvalidRequest
+from jan_server.types.tokens import Detokenized, DetokenizeRequest, Tokenized, TokenizeRequest
+
+
+class Tokens:
+    """Asks the models that are there."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenized:
+        text = _text(request)
+        async with self._opening.open(request.model) as opened:
+            tokens = await opened.lease.tokenize(text, _begins(request))
+            length = opened.lease.info.context_length
+        return Tokenized(tokens=tokens, count=len(tokens), max_model_len=length)
+
+    async def detokenize(self, request: DetokenizeRequest) -> Detokenized:
+        async with self._opening.open(request.model) as opened:
+            text = await opened.lease.detokenize(request.tokens)
+        return Detokenized(content=text, prompt=text)
+
+
+def _text(request: TokenizeRequest) -> str:
+    said = [request.content, request.prompt, request.text]
+    texts = [text for text in said if not isinstance(text, UnsetType)]
+    if len(texts) != 1:
+        raise InvalidRequest(
+            "$.content: say one text, as `content`, `prompt` or `text`.", param="$.content"
+        )
+    return texts[0]
+
+
+def _begins(request: TokenizeRequest) -> bool:
+    """llama-server adds nothing to a `content` by itself, vLLM does to a `prompt`."""
+    for said in (request.add_special, request.add_special_tokens):
+        if not isinstance(said, UnsetType):
+            return said
+    return request.content is UNSET

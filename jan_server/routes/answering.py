@@ -1,0 +1,56 @@
+"""What every route that asks a model has in common: who asks, how a stream waits, what may fail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from jan_server.engines.base import Queued
+from jan_server.errors import (
+    ContextLengthExceeded,
+    EngineDied,
+    EngineFailed,
+    InvalidRequest,
+    JanError,
+    ModelCannotRun,
+    ModelLoading,
+    ModelNotDownloaded,
+    NotFound,
+    ParameterNotSupported,
+    QueueFull,
+    RemoteFailed,
+    RemoteTimeout,
+    ShuttingDown,
+)
+from jan_server.web.sse import Comment, EventStream
+
+# Proxies close connections that are silent for a minute; a long prompt takes longer.
+HEARTBEAT = 15.0
+
+ERRORS: tuple[type[JanError], ...] = (
+    InvalidRequest,
+    ParameterNotSupported,
+    ContextLengthExceeded,
+    NotFound,
+    ModelNotDownloaded,
+    ModelCannotRun,
+    QueueFull,
+    EngineFailed,
+    ModelLoading,
+    EngineDied,
+    RemoteFailed,
+    RemoteTimeout,
+    ShuttingDown,
+)
+
+
+def event_stream(items: AsyncGenerator[Any]) -> EventStream:
+    """A stream of them; while one waits for its turn, comments say how many are before it."""
+    return EventStream(_with_comments(items), heartbeat=HEARTBEAT)
+
+
+async def _with_comments(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+    async with aclosing(items):
+        async for item in items:
+            yield Comment(f"queued, {item.ahead} ahead") if isinstance(item, Queued) else item
