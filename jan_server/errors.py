@@ -255,6 +255,18 @@ class EngineFailed(JanError):
         super().__init__(f"The engine failed: {reason}")
 
 
+class ConstraintFailed(JanError):
+    """The answer was held to a schema or a grammar, and cannot go on under it."""
+
+    code = "constraint_failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The answer cannot go on as its schema, expression or grammar demands: {reason}. "
+            "A simpler one may help."
+        )
+
+
 class RemoteFailed(JanError):
     """The server that a remote model runs on failed, or cannot be reached."""
 
