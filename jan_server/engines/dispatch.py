@@ -94,7 +94,9 @@ class Dispatch:
     def release(self, slot: int) -> None:
         """The answer in this slot came to its end, and the slot is for the next."""
         with self._lock:
-            self._forget(self._at_work.pop(slot).id)
+            job = self._at_work.pop(slot)
+            self._served[job.client] = self._tick()
+            self._forget(job.id)
             self._assign()
 
     def close(self) -> None:
@@ -134,13 +136,11 @@ class Dispatch:
         return in_order(waiting, at_work=at_work, served=self._served)
 
     def _take(self, job: Job, chosen: slots.Chosen) -> None:
-        now = self._tick()
-        self._served[job.client] = now
         self._slots[chosen.number] = (
             # A chat does not come back for it, so the next one may have the slot.
             Slot(number=chosen.number)
             if isinstance(job.request, EmbeddingRequest)
-            else Slot(number=chosen.number, first_prompt=chosen.first_prompt, used=now)
+            else Slot(number=chosen.number, first_prompt=chosen.first_prompt, used=self._tick())
         )
         self._at_work[chosen.number] = job
         self._given[chosen.number].put(job)

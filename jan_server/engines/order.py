@@ -3,9 +3,9 @@
 Clients take turns, whatever each has sent:
 
 1. The client with the fewest answers at work goes first;
-2. of these the one that has waited longest: since its oldest request arrived, or since it was last
-   served, whichever came later. So nobody waits for ever, however many new clients come, and of a
-   client with nothing waiting nothing needs to be remembered.
+2. of these the one that has waited longest: since its oldest request arrived, or since its last
+   answer ended, whichever came later. So nobody waits for ever, however many new clients come, and
+   of a client with nothing waiting nothing needs to be remembered.
 3. Within a client it goes by arrival.
 """
 
@@ -30,8 +30,9 @@ def in_order(
 ) -> list[int]:
     """The ids of the waiting, which are given by arrival, as they will be served.
 
-    `at_work` are the clients of the answers in the slots, one for each. `served` says when a client
-    was last served, on the clock of the arrivals; it may leave out who was not since then.
+    `at_work` are the clients of the answers in the slots, one for each. `served` says when the last
+    answer of a client ended, on the clock of the arrivals; one that ended before all of them came
+    may be left out.
     """
     busy = Counter(at_work)
     turn = dict(served)

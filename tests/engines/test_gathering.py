@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from jan_server.engines.base import Event, Finished, Piece, Progress, Started
+from jan_server.engines.base import (
+    Choice,
+    Event,
+    Finished,
+    Likelihood,
+    Piece,
+    Progress,
+    Started,
+)
 from jan_server.engines.gathering import gathered
 
 STARTED = Started(cached_tokens=3)
@@ -46,6 +54,15 @@ def test_the_first_piece_never_waits_and_fast_ones_travel_together() -> None:
         Piece(text="0 "),
         Piece(text="1 2 3 ", tokens=3),
         FINISHED,
+    ]
+
+
+def test_likelihoods_travel_with_their_pieces() -> None:
+    choices = [Choice(Likelihood(n, b"%d" % n, -1.0)) for n in range(3)]
+    words = [Piece(text=f"{n} ", choices=(choices[n],)) for n in range(3)]
+    assert run(0.001, *words) == [
+        words[0],
+        Piece(text="1 2 ", tokens=2, choices=(choices[1], choices[2])),
     ]
 
 
