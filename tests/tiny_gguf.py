@@ -1,4 +1,7 @@
-"""Makes tiny llama-architecture GGUF files with fixed random weights: real models, no sense.
+"""Makes tiny GGUF files with fixed random weights: real models, no sense.
+
+Three architectures: `llama`; `qwen2`, which is llama with biases; `mamba`, whose memory is one
+state for each layer. By any other name the tensors are llama's, for engines to refuse.
 
 Both vocabulary kinds of the world: `spm` (SentencePiece: scores, byte tokens, `▁` for a space) and
 `bpe` (GPT-2's byte alphabet and merges). The same arguments always give the same bytes. About
@@ -19,6 +22,10 @@ HEADS = 4
 KV_HEADS = 2
 LAYERS = 2
 FEED_FORWARD = 96
+# Of mamba.
+STATE = 16
+STATE_STEPS = 4
+STEP_RANK = 4
 
 CHATML = (
     "{% for message in messages %}"
@@ -60,13 +67,16 @@ def write_tiny_gguf(
     """
     writer = GGUFWriter(path, architecture)
     _add_dimensions(writer, context_length)
+    if architecture == "mamba":
+        _add_state_dimensions(writer)
     tokens = _add_spm(writer) if vocabulary == "spm" else _add_bpe(writer, pre, merges)
     writer.add_add_bos_token(add_bos)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     for key, value in (extra_metadata or {}).items():
         _ADD[type(value)](writer, key, value)
-    _add_tensors(writer, tokens, tied=tied, seed=seed, extra=extra_tensors or {})
+    shapes = _shapes(architecture, tokens, tied=tied) | (extra_tensors or {})
+    _add_tensors(writer, shapes, seed=seed)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -149,12 +159,19 @@ def byte_alphabet() -> dict[int, str]:
     }
 
 
-def _add_tensors(
-    writer: GGUFWriter, tokens: int, *, tied: bool, seed: int, extra: dict[str, tuple[int, ...]]
-) -> None:
+def _add_state_dimensions(writer: GGUFWriter) -> None:
+    writer.add_ssm_conv_kernel(STATE_STEPS)
+    writer.add_ssm_inner_size(2 * WIDTH)
+    writer.add_ssm_state_size(STATE)
+    writer.add_ssm_time_step_rank(STEP_RANK)
+
+
+def _add_tensors(writer: GGUFWriter, shapes: dict[str, tuple[int, ...]], *, seed: int) -> None:
     random = np.random.default_rng(seed)
-    for name, shape in (_shapes(tokens, tied=tied) | extra).items():
-        if len(shape) == 1:
+    for name, shape in shapes.items():
+        if name.endswith("ssm_a"):
+            data = -np.ones(shape, np.float32)
+        elif len(shape) == 1 and not name.endswith(".bias"):
             data = np.ones(shape, np.float32)
         else:
             data = random.normal(0, 3 / WIDTH**0.5, shape).astype(np.float32)
@@ -163,23 +180,40 @@ def _add_tensors(
         writer.add_tensor(name, data)
 
 
-def _shapes(tokens: int, *, tied: bool) -> dict[str, tuple[int, ...]]:
-    kv = WIDTH // HEADS * KV_HEADS
+KV_WIDTH = WIDTH // HEADS * KV_HEADS
+LLAMA = {
+    "attn_norm.weight": (WIDTH,),
+    "attn_q.weight": (WIDTH, WIDTH),
+    "attn_k.weight": (KV_WIDTH, WIDTH),
+    "attn_v.weight": (KV_WIDTH, WIDTH),
+    "attn_output.weight": (WIDTH, WIDTH),
+    "ffn_norm.weight": (WIDTH,),
+    "ffn_gate.weight": (FEED_FORWARD, WIDTH),
+    "ffn_up.weight": (FEED_FORWARD, WIDTH),
+    "ffn_down.weight": (WIDTH, FEED_FORWARD),
+}
+LAYER: dict[str, dict[str, tuple[int, ...]]] = {
+    "qwen2": LLAMA
+    | {"attn_q.bias": (WIDTH,), "attn_k.bias": (KV_WIDTH,), "attn_v.bias": (KV_WIDTH,)},
+    "mamba": {
+        "attn_norm.weight": (WIDTH,),
+        "ssm_in.weight": (4 * WIDTH, WIDTH),
+        "ssm_conv1d.weight": (2 * WIDTH, STATE_STEPS),
+        "ssm_conv1d.bias": (2 * WIDTH,),
+        "ssm_x.weight": (STEP_RANK + 2 * STATE, 2 * WIDTH),
+        "ssm_dt.weight": (2 * WIDTH, STEP_RANK),
+        "ssm_dt.bias": (2 * WIDTH,),
+        "ssm_a": (2 * WIDTH, STATE),
+        "ssm_d": (2 * WIDTH,),
+        "ssm_out.weight": (WIDTH, 2 * WIDTH),
+    },
+}
+
+
+def _shapes(architecture: str, tokens: int, *, tied: bool) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (tokens, WIDTH)}
     for layer in range(LAYERS):
-        shapes |= {
-            f"blk.{layer}.{name}.weight": shape
-            for name, shape in {
-                "attn_norm": (WIDTH,),
-                "attn_q": (WIDTH, WIDTH),
-                "attn_k": (kv, WIDTH),
-                "attn_v": (kv, WIDTH),
-                "attn_output": (WIDTH, WIDTH),
-                "ffn_norm": (WIDTH,),
-                "ffn_gate": (FEED_FORWARD, WIDTH),
-                "ffn_up": (FEED_FORWARD, WIDTH),
-                "ffn_down": (WIDTH, FEED_FORWARD),
-            }.items()
-        }
+        of_layer = LAYER.get(architecture, LLAMA)
+        shapes |= {f"blk.{layer}.{name}": shape for name, shape in of_layer.items()}
     shapes["output_norm.weight"] = (WIDTH,)
     return shapes if tied else shapes | {"output.weight": (tokens, WIDTH)}

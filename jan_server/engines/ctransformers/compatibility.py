@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from jan_server.engines.ctransformers.builds import find_build
 from jan_server.engines.ctransformers.vocabulary import check_vocabulary, shown
 from jan_server.errors import ModelCannotRun
 from jan_server.gguf import Header
@@ -64,6 +65,12 @@ def check(header: Header) -> None:
             raise ModelCannotRun(
                 f"{header.name} cannot run on ctransformers: {reason}. {OTHER_ENGINE}."
             )
+
+
+def check_here(header: Header) -> None:
+    """`check`, on this machine. Raises ModelCannotRun."""
+    find_build(gpu_layers=0)
+    check(header)
 
 
 def _check_kind(header: Header) -> str | None:

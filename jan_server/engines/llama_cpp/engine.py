@@ -1,0 +1,70 @@
+"""GGUF models of every architecture on a current llama.cpp: the engine itself.
+
+The library is driven as ctransformers' is: our own loop evaluates and samples, and each slot is a
+context of its own over the same weights. So all parameters mean the same, and a seeded answer does
+not depend on what else runs.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from jan_server.engines.base import ModelInfo, ModelSpec
+from jan_server.engines.ctransformers.builds import threads_of
+from jan_server.engines.ctransformers.context import Context
+from jan_server.engines.ctransformers.cores import Cores
+from jan_server.engines.ctransformers.model import LlamaModel
+from jan_server.engines.ctransformers.sizing import choose_slots
+from jan_server.engines.llama_cpp import package
+from jan_server.engines.llama_cpp.library import open_library
+from jan_server.engines.llama_cpp.native import NativeContext, NativeModel
+from jan_server.engines.llama_cpp.sizing import choose_context, context_bytes
+from jan_server.engines.llama_cpp.vocabulary import NativeEncoder, read_vocabulary
+from jan_server.errors import ModelCannotRun
+from jan_server.gguf import read_header
+
+
+class LlamaCppEngine:
+    """`base.Engine`. A file is used as it is: there is nothing to prepare but a look at it."""
+
+    def __init__(self) -> None:
+        """Raises ModelCannotRun when xllamacpp is not installed."""
+        package.library_path()
+
+    def prepare(self, spec: ModelSpec) -> None:
+        read_header(spec.path)
+
+    def load(self, spec: ModelSpec) -> LlamaModel:
+        # It also refuses a damaged file, which llama.cpp answers with a segfault.
+        header = read_header(spec.path)
+        length = choose_context(header, spec.ctx_len)
+        with ExitStack() as opened:
+            native = NativeModel(open_library(), Path(spec.path), gpu_layers=spec.gpu_layers)
+            opened.callback(native.close)
+            if native.has_encoder:
+                raise ModelCannotRun(f"{native.name} reads with an encoder: no chat model.")
+            each = context_bytes(header, length)
+            slots = choose_slots(spec.slots, weights=native.bytes, each=each, memory=spec.memory)
+            vocabulary = read_vocabulary(native, header)
+            cores = Cores(threads_of(spec))
+            contexts = []
+            for _ in range(slots):
+                context = NativeContext(native, context_length=length)
+                opened.callback(context.close)
+                contexts.append(Context(context, cores))
+                contexts[-1].warm_up()
+            info = ModelInfo(
+                context_length=length,
+                chat_template=header.text("tokenizer.chat_template"),
+                bos_token=vocabulary.text(vocabulary.bos),
+                eos_token=vocabulary.text(vocabulary.eos),
+                device=package.described("gpu" if native.on_gpu else "cpu", spec),
+                slots=slots,
+                memory=native.bytes + slots * each,
+                embedding_length=native.width,
+                constrains=True,
+            )
+            model = LlamaModel(contexts, vocabulary, NativeEncoder(native), info=info, cores=cores)
+            opened.pop_all()
+            return model

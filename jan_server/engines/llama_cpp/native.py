@@ -1,0 +1,195 @@
+"""A model in llama.cpp's memory, and the contexts that evaluate its tokens.
+
+What is worked around, each measured or read in its source:
+
+- Parameters are asked back after they were set: see `library.py`.
+- Some models cannot forget the end of what they hold (recurrent ones keep one state): what is to
+  stay is evaluated again then.
+- A state for embeddings costs the head for every token while it is asked for. So it is asked for
+  only when it is wanted, and the last token evaluated once more.
+- Two threads in one context are a segfault; ctypes frees the GIL, so callers use one for each.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jan_server.engines.llama_cpp.library import ERRORS, Batch
+from jan_server.errors import ModelCannotRun
+
+Floats = NDArray[np.float32]
+
+# llama.h's enum llama_pooling_type.
+POOLED_NOT, POOLED_LAST = 0, 3
+
+# Tokens evaluated at once. On a processor more are hardly faster, and a cancelled prompt ends
+# within so many; a GPU wants more.
+BATCH = 64
+GPU_BATCH = 512
+
+
+class NativeModel:
+    """The weights and the vocabulary. Freed with the last of its contexts, or by `close`."""
+
+    def __init__(self, library: Any, path: Path, *, gpu_layers: int) -> None:
+        """Raises ModelCannotRun when llama.cpp refuses the file."""
+        ERRORS.clear()
+        params = library.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        self.library = library
+        self.name = path.name
+        self.on_gpu = gpu_layers > 0 and bool(library.llama_supports_gpu_offload())
+        self.contexts = 0
+        self.pointer = library.llama_model_load_from_file(str(path).encode(), params)
+        if not self.pointer:
+            raise ModelCannotRun(f"llama.cpp refuses {path.name}: {' '.join(ERRORS)}")
+        self.vocabulary = library.llama_model_get_vocab(self.pointer)
+        self.vocabulary_size: int = library.llama_vocab_n_tokens(self.vocabulary)
+        self.width: int = library.llama_model_n_embd(self.pointer)
+        self.bytes: int = library.llama_model_size(self.pointer)
+        self.has_encoder: bool = library.llama_model_has_encoder(self.pointer)
+
+    def __repr__(self) -> str:
+        return f"<NativeModel {self.name}, {self.contexts} contexts>"
+
+    def release(self) -> None:
+        """A context is gone."""
+        self.contexts -= 1
+        if not self.contexts:
+            self.close()
+
+    def close(self) -> None:
+        if self.pointer:
+            self.library.llama_model_free(self.pointer)
+        self.pointer = None
+
+
+class NativeContext:
+    """One context of a model. One thread only; `close` frees it."""
+
+    def __init__(self, model: NativeModel, *, context_length: int) -> None:
+        """Raises ModelCannotRun when there is no memory for it, or the model is of another kind."""
+        self._model = model
+        self._library = model.library
+        self._tokens: list[int] = []
+        self._threads = 0
+        self.largest_batch = GPU_BATCH if model.on_gpu else BATCH
+        params = self._library.llama_context_default_params()
+        params.n_ctx, params.n_seq_max = context_length, 1
+        params.n_batch = params.n_ubatch = min(self.largest_batch, context_length)
+        ERRORS.clear()
+        self._pointer = self._library.llama_init_from_model(model.pointer, params)
+        model.contexts += 1
+        if not self._pointer:
+            self.close()
+            raise ModelCannotRun(f"llama.cpp makes no context for {model.name}: {' '.join(ERRORS)}")
+        try:
+            self._check(params)
+        except ModelCannotRun:
+            self.close()
+            raise
+        self.context_length = context_length
+        self.vocabulary_size = model.vocabulary_size
+        self.width = model.width
+        self._memory = self._library.llama_get_memory(self._pointer)
+
+    def __repr__(self) -> str:
+        return f"<NativeContext of {self._model.name}, {len(self._tokens)} tokens>"
+
+    def eval(
+        self, tokens: Sequence[int], *, n_past: int, threads: int, with_logits: bool = True
+    ) -> None:
+        """Evaluate `tokens`, `largest_batch` at most, behind the first `n_past` that it holds.
+
+        Without logits what `logits` then gives is meaningless.
+        """
+        count = len(tokens)
+        room = min(self.context_length - n_past, self.largest_batch)
+        if not self._pointer or not 0 < count <= room or n_past > len(self._tokens):
+            raise ValueError(f"{count} tokens after {n_past} cannot be evaluated by {self!r}")
+        if min(tokens) < 0 or max(tokens) >= self.vocabulary_size:
+            raise ValueError(f"tokens are numbers below {self.vocabulary_size}")
+        self._set_threads(threads)
+        self._keep(n_past)
+        self._decode(tokens, with_logits=with_logits)
+
+    def logits(self) -> Floats:
+        """Those of the last token evaluated: a view, overwritten by the next `eval`, read only."""
+        pointer = self._library.llama_get_logits_ith(self._pointer, -1)
+        return _view(pointer, self.vocabulary_size)
+
+    def embedding(self) -> Floats:
+        """The last token's state before the head, or what the model itself makes of its states."""
+        last = self._tokens[-1]
+        self._keep(len(self._tokens) - 1)
+        self._library.llama_set_embeddings(self._pointer, True)
+        try:
+            self._decode([last], with_logits=True)
+            if self._library.llama_pooling_type(self._pointer) == POOLED_NOT:
+                pointer = self._library.llama_get_embeddings_ith(self._pointer, -1)
+            else:
+                pointer = self._library.llama_get_embeddings_seq(self._pointer, 0)
+            return _view(pointer, self.width).copy()
+        finally:
+            self._library.llama_set_embeddings(self._pointer, False)
+
+    def close(self) -> None:
+        """Free the memory; the views of the logits are gone with it."""
+        if self._pointer:
+            self._library.llama_free(self._pointer)
+            self._pointer = None
+            self._model.release()
+
+    def _check(self, params: Any) -> None:
+        set_back = {
+            name: getattr(self._library, f"llama_{name}")(self._pointer)
+            for name in ("n_batch", "n_ubatch", "n_seq_max")
+        }
+        if any(getattr(params, name) != value for name, value in set_back.items()):
+            raise ModelCannotRun(f"This version of xllamacpp is not known: it made {set_back}.")
+        if self._library.llama_pooling_type(self._pointer) not in (POOLED_NOT, POOLED_LAST):
+            raise ModelCannotRun(
+                f"{self._model.name} is a model for embeddings alone, which answers nothing."
+            )
+
+    def _set_threads(self, threads: int) -> None:
+        if threads != self._threads:
+            self._library.llama_set_n_threads(self._pointer, threads, threads)
+            self._threads = threads
+
+    def _keep(self, count: int) -> None:
+        """Forget all but the first `count` tokens."""
+        if count == len(self._tokens):
+            return
+        kept = self._tokens[:count]
+        if self._library.llama_memory_seq_rm(self._memory, 0, count, -1):
+            self._tokens = kept
+            return
+        self._library.llama_memory_clear(self._memory, False)
+        self._tokens = []
+        for start in range(0, count, self.largest_batch):
+            self._decode(kept[start : start + self.largest_batch], with_logits=False)
+
+    def _decode(self, tokens: Sequence[int], *, with_logits: bool) -> None:
+        count = len(tokens)
+        batch = Batch(n_tokens=count, token=(ctypes.c_int32 * count)(*tokens))
+        # Nothing said means: of the last token.
+        if not with_logits:
+            batch.logits = (ctypes.c_int8 * count)()
+        # In this order: whatever happens, it holds at least what the list says.
+        code = self._library.llama_decode(self._pointer, batch)
+        if code:
+            raise RuntimeError(f"llama.cpp could not evaluate {count} tokens ({code}): {self!r}")
+        self._tokens += tokens
+
+
+def _view(pointer: Any, size: int) -> Floats:
+    view = np.ctypeslib.as_array(pointer, (size,))
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,125 @@
+"""llama.cpp does what every engine must, with the architectures that ctransformers refuses too."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from jan_server import engines
+from jan_server.engines.base import Finished, GenerationRequest, LoadedModel, ModelInfo, Piece
+from jan_server.engines.llama_cpp.engine import LlamaCppEngine
+from jan_server.errors import ModelCannotRun
+from tests.engines.contract import ConstraintContract, EmbeddingContract, EngineContract
+from tests.engines.llama_cpp.conftest import spec_of
+from tests.tiny_gguf import CHATML, write_tiny_gguf
+
+PROMPT = "<|im_start|>user\nHello world, what is the capital of France<|im_end|>\n"
+
+
+class LlamaCppContract(EngineContract, EmbeddingContract, ConstraintContract):
+    kind: str
+    prompt = PROMPT
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, tiny: Callable[[str], Path]) -> Iterator[LoadedModel]:
+        with closing(LlamaCppEngine().load(spec_of(tiny(cls.kind)))) as model:
+            yield model
+
+
+class TestLlama(LlamaCppContract):
+    kind = "llama spm"
+
+
+class TestQwen2(LlamaCppContract):
+    kind = "qwen2 bpe"
+
+
+class TestMamba(LlamaCppContract):
+    kind = "mamba bpe"
+
+
+def test_a_model_says_what_its_file_says(tmp_path: Path):
+    path = write_tiny_gguf(tmp_path / "m.gguf", architecture="qwen2", context_length=512)
+    spec = spec_of(path, ctx_len=None, slots=None)
+    LlamaCppEngine().prepare(spec)
+    with closing(LlamaCppEngine().load(spec)) as model:
+        info = model.info
+    assert info == ModelInfo(
+        context_length=512,
+        chat_template=CHATML,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        device="cpu, 1 threads",
+        slots=1,
+        memory=info.memory,
+        embedding_length=64,
+        constrains=True,
+    )
+    assert info.memory > path.stat().st_size / 2
+
+
+def test_there_are_as_many_slots_as_there_is_memory_for(tmp_path: Path):
+    path = write_tiny_gguf(tmp_path / "m.gguf")
+    spec = spec_of(path, slots=None)
+    slots = []
+    for memory in (0, 1 << 40):
+        with closing(LlamaCppEngine().load(msgspec.structs.replace(spec, memory=memory))) as model:
+            slots.append(model.info.slots)
+    assert slots == [1, 4]
+
+
+def test_a_text_begins_with_the_token_that_the_model_wants(tmp_path: Path):
+    path = write_tiny_gguf(tmp_path / "m.gguf", vocabulary="spm", add_bos=True)
+    with closing(LlamaCppEngine().load(spec_of(path))) as model:
+        plain = model.tokenize("Hello", bos=False)
+        assert model.tokenize("Hello") == [1, *plain]
+        assert model.tokenize("<s>Hello") == model.tokenize("<s>Hello", bos=False)
+
+
+def test_an_answer_ends_with_any_token_that_ends_one(tmp_path: Path):
+    with closing(LlamaCppEngine().load(spec_of(write_tiny_gguf(tmp_path / "m.gguf")))) as model:
+        [end] = model.tokenize("<|endoftext|>")
+        request = GenerationRequest(prompt=(5,), temperature=0, logit_bias={end: 1000.0})
+        events = list(model.generate([5], request))
+    assert not [event for event in events if isinstance(event, Piece)]
+    assert isinstance(finished := events[-1], Finished)
+    assert (finished.reason, finished.completion_tokens) == ("stop", 1)
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "damaged": (lambda path: path.write_bytes(write_tiny_gguf(path).read_bytes()[:-1000]), "cut"),
+    "architecture": (lambda path: write_tiny_gguf(path, architecture="llama9"), "llama9"),
+    "encoder": (lambda path: write_tiny_gguf(path, architecture="t5"), "refuses"),
+    "pooling": (
+        lambda path: write_tiny_gguf(path, extra_metadata={"llama.pooling_type": 1}),
+        "embeddings alone",
+    ),
+    "no file": (lambda path: None, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_file_that_cannot_run_is_refused_with_the_reason(tmp_path: Path, what: str):
+    make, reason = BROKEN[what]
+    make(tmp_path / "m.gguf")
+    with pytest.raises(ModelCannotRun, match=reason):
+        LlamaCppEngine().load(spec_of(tmp_path / "m.gguf"))
+
+
+def test_a_context_of_no_tokens_is_refused(tmp_path: Path):
+    path = write_tiny_gguf(tmp_path / "m.gguf")
+    with pytest.raises(ModelCannotRun, match="ctx_len is 0"):
+        LlamaCppEngine().load(spec_of(path, ctx_len=0))
+
+
+def test_without_the_package_the_engine_names_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(ModelCannotRun, match=re.escape('pip install "jan-server[llama-cpp]"')):
+        engines.resolve("llama-cpp")
