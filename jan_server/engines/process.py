@@ -85,7 +85,7 @@ class EngineProcess:
         if self._connection.returncode is not None:
             return how_it_ended(self._connection.returncode)
         if self._conversations:
-            return f"in {len(self._conversations)} conversations"
+            return f"busy with {len(self._conversations)}"
         return "loaded" if self._info else "started"
 
     async def prepare(self) -> None:

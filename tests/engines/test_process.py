@@ -1,35 +1,32 @@
-"""Engines in their own processes: real children, of the echo engine and of one that misbehaves."""
+"""Engines in their own processes, as they should be: real children, many answers at once."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-import sysconfig
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-import jan_server
 from jan_server import engines
-from jan_server.engines import process as process_module
 from jan_server.engines import wire
 from jan_server.engines.base import (
-    Event,
+    Accepted,
+    Embedded,
+    EmbeddingRequest,
     Finished,
     GenerationRequest,
     ModelInfo,
     ModelSpec,
     Piece,
     Progress,
+    Queued,
     Started,
 )
-from jan_server.engines.process import EngineProcess, how_it_ended
+from jan_server.engines.process import EngineProcess
 from jan_server.errors import (
     ContextLengthExceeded,
     EngineDied,
@@ -38,110 +35,17 @@ from jan_server.errors import (
     ModelCannotRun,
     ShuttingDown,
 )
-
-ECHO = ModelSpec(id="e", engine="echo")
-SLOW = GenerationRequest(prompt="[[slow 0.01]] " * 500)
-
-# An engine of another package, found by its entry point. What it does is asked for by the model's
-# id (while it loads) and by the prompt (while it generates).
-PROBE = """
-import os, signal, stat, sys, time
-from jan_server.engines import wire
-from jan_server.engines.base import Finished, ModelInfo, Piece, Started
-from jan_server.errors import ModelCannotRun
-
-def onto_the_wire(data):
-    for fd in range(3, 20):
-        try:
-            if stat.S_ISFIFO(os.fstat(fd).st_mode):
-                os.write(fd, data)
-        except OSError:
-            pass
-
-class Probe:
-    needs_weights = False
-    def prepare(self, spec):
-        raise ModelCannotRun("prepared and found wanting")
-    def load(self, spec):
-        LOADING.get(spec.id, lambda: None)()
-        return Model(spec)
-
-class Model:
-    info = ModelInfo(context_length=64, chat_template="{{ x }}", device="probe")
-    def __init__(self, spec):
-        self.spec = spec
-    def generate(self, request):
-        yield Started(1)
-        GENERATING.get(request.prompt, lambda: None)()
-        yield Piece("done")
-        yield Finished("stop", 1)
-    def close(self):
-        if self.spec.path:
-            open(self.spec.path, "a").write("closed ")
-
-LOADING = {
-    "raises": lambda: 1 / 0,
-    "exits": lambda: os._exit(3),
-    "stuck": lambda: time.sleep(60),
-    "prints": lambda: (os.write(1, b"native noise\\n"), print("python noise", flush=True)),
-    "answers something else": lambda: onto_the_wire(wire.encode(wire.Prepared())),
-}
-GENERATING = {
-    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
-    "stuck": lambda: (
-        onto_the_wire(wire.encode(wire.Emitted(1, Piece("from within")))),
-        time.sleep(60),
-    ),
-    "read": lambda: sys.stdin.read(),
-    "nonsense": lambda: onto_the_wire(b"\\xff" * 8),
-    "silence": lambda: (os.closerange(3, 20), time.sleep(60)),
-}
-"""
-
-
-@pytest.fixture
-def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModelSpec]:
-    """Specs of models of the probe engine."""
-    (tmp_path / "probe_engine.py").write_text(PROBE)
-    info = tmp_path / "probe_engine-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: probe-engine\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[jan_server.engines]\nprobe = probe_engine:Probe\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    return lambda id, path="": ModelSpec(id=id, engine="probe", path=path)
-
-
-@asynccontextmanager
-async def loaded(spec: ModelSpec = ECHO) -> AsyncIterator[EngineProcess]:
-    process = await EngineProcess.start(spec)
-    try:
-        await process.load()
-        yield process
-    finally:
-        await process.close()
-
-
-async def events(process: EngineProcess, prompt: str) -> list[Event]:
-    return [event async for event in process.generate(GenerationRequest(prompt=prompt))]
-
-
-async def answer(process: EngineProcess, prompt: str = "still here") -> str:
-    return "".join(e.text for e in await events(process, prompt) if isinstance(e, Piece))
-
-
-async def first_piece(stream: AsyncGenerator[Event]) -> Piece:
-    async for event in stream:
-        if isinstance(event, Piece):
-            return event
-    raise AssertionError("no piece came")
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def within_time() -> None:
-        async with asyncio.timeout(30):
-            await test()
-
-    asyncio.run(within_time())
+from tests.engines.processes import (
+    ECHO,
+    SLOW,
+    TWO_SLOTS,
+    answer,
+    events,
+    first_piece,
+    loaded,
+    run,
+    until,
+)
 
 
 def test_it_loads_and_answers() -> None:
@@ -149,15 +53,36 @@ def test_it_loads_and_answers() -> None:
         process = await EngineProcess.start(ECHO)
         await process.prepare()
         info = await process.load()
-        assert info == process.info == ModelInfo(context_length=2048, device="nothing")
-        assert await events(process, "a b") == [
-            Started(2),
-            Progress(2),
-            Piece("a "),
-            Piece("b"),
-            Finished("stop", 2),
-        ]
+        expected = ModelInfo(context_length=2048, device="nothing", embedding_length=8)
+        assert info == process.info == expected
+        *rest, finished = await events(process, "a b")
+        assert rest == [Accepted(2), Started(), Progress(2), Piece("a "), Piece("b")]
+        assert isinstance(finished, Finished)
+        assert (finished.reason, finished.completion_tokens) == ("stop", 2)
         await process.close()
+
+    run(test)
+
+
+def test_it_embeds_and_turns_text_into_tokens_and_back() -> None:
+    async def test() -> None:
+        async with loaded() as process:
+            tokens = await process.tokenize("a b a ")
+            assert await process.detokenize(tokens) == "a b a "
+            heard = [e async for e in process.answer(EmbeddingRequest(prompt=tuple(tokens)))]
+            assert isinstance(heard[-1], Embedded)
+            assert len(heard[-1].vector) == 8
+            with pytest.raises(InvalidRequest, match="99 is no token"):
+                await process.detokenize([99])
+
+    run(test)
+
+
+def test_whether_a_text_begins_with_bos_is_passed_on(probe: Callable[..., ModelSpec]) -> None:
+    async def test() -> None:
+        async with loaded(probe("m")) as process:
+            assert await process.tokenize("x") == [0]
+            assert await process.tokenize("x", bos=False) == [-2]
 
     run(test)
 
@@ -168,7 +93,7 @@ def test_its_repr_tells_the_state() -> None:
         said = [repr(process)]
         await process.load()
         said.append(repr(process))
-        async with aclosing(process.generate(SLOW)) as stream:
+        async with aclosing(process.answer(SLOW)) as stream:
             await first_piece(stream)
             said.append(repr(process))
         with pytest.raises(EngineDied):
@@ -176,8 +101,59 @@ def test_its_repr_tells_the_state() -> None:
         said.append(repr(process))
         await process.close()
         said.append(repr(process))
-        states = ["started", "loaded", "busy", "ended with exit code 70", "closed"]
+        states = ["started", "loaded", "busy with 1", "ended with exit code 70", "closed"]
         assert said == [f"<EngineProcess e {state} pid={process.pid}>" for state in states]
+
+    run(test)
+
+
+def test_answers_share_the_slots_and_what_waits_is_told_its_place() -> None:
+    async def test() -> None:
+        async with loaded(TWO_SLOTS) as process:
+            one, other, third = (process.answer(SLOW) for _ in range(3))
+            await first_piece(one)
+            await first_piece(other)
+            assert await until(Queued, third) == Queued(0)
+            await one.aclose()
+            assert await until(Started, third)
+            assert await first_piece(other)
+            for stream in (other, third):
+                await stream.aclose()
+            assert "loaded" in repr(process)
+
+    run(test)
+
+
+def test_every_answer_gets_its_own_words() -> None:
+    async def test() -> None:
+        async with loaded(TWO_SLOTS) as process:
+            prompts = [f"[[slow 0.001]] {name} " * 20 for name in "abcdefgh"]
+            assert await asyncio.gather(*(answer(process, prompt) for prompt in prompts)) == prompts
+
+    run(test)
+
+
+def test_clients_take_turns() -> None:
+    async def test() -> None:
+        async with loaded() as process:
+            order: list[str] = []
+
+            async def ask(name: str, client: str) -> None:
+                request = GenerationRequest(prompt=f"{name} [[slow 0.001]]")
+                async for event in process.answer(request, client=client):
+                    if isinstance(event, Started):
+                        order.append(name)
+
+            async with aclosing(process.answer(SLOW, client="greedy")) as busy:
+                await first_piece(busy)
+                asked = [
+                    asyncio.create_task(ask(name, client))
+                    for name, client in [("g1", "greedy"), ("g2", "greedy"), ("m1", "modest")]
+                ]
+                # Replies to one command come after those to the ones before it.
+                await process.tokenize("all have arrived")
+            await asyncio.gather(*asked)
+            assert order.index("m1") < order.index("g2")
 
     run(test)
 
@@ -201,12 +177,14 @@ def test_a_prompt_too_large_for_the_wire_is_refused_and_the_process_goes_on() ->
         async with loaded() as process:
             with pytest.raises(InvalidRequest, match="too long for any engine"):
                 await events(process, "x" * wire.MAX_FRAME)
+            with pytest.raises(InvalidRequest, match="too long for any engine"):
+                await process.tokenize("x" * wire.MAX_FRAME)
             assert await answer(process) == "still here"
 
     run(test)
 
 
-def test_generating_before_loading_is_an_error_of_the_caller() -> None:
+def test_asking_before_loading_is_an_error_of_the_caller() -> None:
     async def test() -> None:
         process = await EngineProcess.start(ECHO)
         with pytest.raises(EngineFailed, match="nothing is loaded"):
@@ -216,104 +194,23 @@ def test_generating_before_loading_is_an_error_of_the_caller() -> None:
     run(test)
 
 
-def test_closing_the_iterator_cancels_and_the_next_request_works() -> None:
-    async def test() -> None:
-        async with loaded() as process:
-            for _ in range(3):
-                stream = process.generate(SLOW)
-                assert await first_piece(stream) == Piece("[[slow ")
-                await stream.aclose()
-                assert "loaded" in repr(process)
-            assert await answer(process) == "still here"
-
-    run(test)
-
-
-def test_closing_after_the_last_event_but_before_the_end_works_too() -> None:
-    async def test() -> None:
-        async with loaded() as process:
-            async with aclosing(process.generate(GenerationRequest(prompt="a"))) as stream:
-                async for event in stream:
-                    if isinstance(event, Finished):
-                        break
-            assert await answer(process) == "still here"
-
-    run(test)
-
-
-@pytest.mark.parametrize("times", [1, 2])
-def test_cancelling_the_task_cancels_the_generation(times: int) -> None:
-    async def test() -> None:
-        async with loaded() as process:
-            begun = asyncio.Event()
-
-            async def consume() -> None:
-                async with aclosing(process.generate(SLOW)) as stream:
-                    async for _ in stream:
-                        begun.set()
-
-            task = asyncio.create_task(consume())
-            await begun.wait()
-            for _ in range(times):
-                task.cancel()
-                await asyncio.sleep(0)
-            assert (await asyncio.gather(task, return_exceptions=True))[0].__class__ is (
-                asyncio.CancelledError
-            )
-            assert await answer(process) == "still here"
-            assert process.alive
-
-    run(test)
-
-
-def test_a_second_request_waits_for_the_first_and_a_cancelled_one_just_leaves() -> None:
-    async def test() -> None:
-        async with loaded() as process:
-            order: list[str] = []
-
-            async def ask(name: str) -> None:
-                await answer(process, f"{name} [[slow 0.01]]")
-                order.append(name)
-
-            tasks = [asyncio.create_task(ask(name)) for name in ("first", "left", "third")]
-            await asyncio.sleep(0)
-            tasks[1].cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            assert order == ["first", "third"]
-
-    run(test)
-
-
-def test_a_killed_process_is_an_error_that_names_the_signal() -> None:
-    async def test() -> None:
-        async with loaded() as process:
-            stream = process.generate(SLOW)
-            await first_piece(stream)
-            waiting = asyncio.create_task(answer(process))
-            await asyncio.sleep(0)
-            os.kill(process.pid, signal.SIGKILL)
-            died = r"process of the model 'e' was killed by SIGKILL\. The next request starts"
-            with pytest.raises(EngineDied, match=died):
-                [event async for event in stream]
-            with pytest.raises(EngineDied, match=died):
-                await waiting
-            with pytest.raises(EngineDied, match=died):
-                await answer(process)
-            assert not process.alive
-
-    run(test)
-
-
-def test_a_reader_that_stays_away_stops_the_engine_and_misses_nothing() -> None:
+def test_a_reader_that_stays_away_holds_up_nobody_and_misses_nothing() -> None:
     async def test() -> None:
         prompt = "word" * 1000 + " "
-        async with loaded(ModelSpec(id="e", engine="echo", ctx_len=10**6)) as process:
-            stream = process.generate(GenerationRequest(prompt=prompt * 300))
-            assert await anext(stream) == Started(300)
-            other = await EngineProcess.start(ECHO)  # something else goes on meanwhile
-            await other.close()
+        async with loaded(ModelSpec(id="e", engine="echo", ctx_len=10**6, slots=2)) as process:
+            stream = process.answer(GenerationRequest(prompt=prompt * 300))
+            assert await anext(stream) == Accepted(300)
+            assert await answer(process, "not held up") == "not held up"
             rest = "".join([e.text async for e in stream if isinstance(e, Piece)])
             assert rest == prompt * 300
+
+    run(test)
+
+
+def test_a_prompt_larger_than_the_pipe_arrives_whole() -> None:
+    async def test() -> None:
+        async with loaded(ModelSpec(id="e", engine="echo", ctx_len=10**6)) as process:
+            assert await answer(process, "x" * 10**6) == "x" * 10**6
 
     run(test)
 
@@ -321,23 +218,24 @@ def test_a_reader_that_stays_away_stops_the_engine_and_misses_nothing() -> None:
 def test_ctrl_c_is_the_servers_to_handle() -> None:
     async def test() -> None:
         async with loaded() as process:
-            stream = process.generate(GenerationRequest(prompt="[[slow 0.01]] a b"))
+            stream = process.answer(GenerationRequest(prompt="[[slow 0.01]] a b"))
             await first_piece(stream)
             os.kill(process.pid, signal.SIGINT)
-            assert [e async for e in stream][-1] == Finished("stop", 4)
+            assert await until(Finished, stream)
 
     run(test)
 
 
-def test_closing_while_generating_ends_it_with_the_reason_given() -> None:
+def test_closing_tells_every_answer_the_reason_given() -> None:
     async def test() -> None:
         async with loaded() as process:
-            stream = process.generate(SLOW)
-            await first_piece(stream)
-            reason = ShuttingDown("The server is shutting down.")
-            closing = asyncio.create_task(process.close(reason))
-            with pytest.raises(ShuttingDown):
-                [event async for event in stream]
+            running, waiting = process.answer(SLOW), process.answer(SLOW)
+            await first_piece(running)
+            await until(Queued, waiting)
+            closing = asyncio.create_task(process.close(ShuttingDown("Shutting down.")))
+            for stream in (running, waiting):
+                with pytest.raises(ShuttingDown):
+                    [event async for event in stream]
             await closing
             with pytest.raises(ShuttingDown):
                 await answer(process)
@@ -345,10 +243,10 @@ def test_closing_while_generating_ends_it_with_the_reason_given() -> None:
     run(test)
 
 
-def test_an_abandoned_generation_does_not_keep_a_process_from_closing() -> None:
+def test_an_abandoned_answer_does_not_keep_a_process_from_closing() -> None:
     async def test() -> None:
         async with loaded() as process:
-            stream = process.generate(SLOW)
+            stream = process.answer(SLOW)
             await first_piece(stream)
             await process.close()
             await stream.aclose()
@@ -400,212 +298,12 @@ def test_what_prepare_raises_is_raised_here(probe: Callable[..., ModelSpec]) -> 
     run(test)
 
 
-@pytest.mark.parametrize(
-    ("id", "error", "reason"),
-    [
-        ("raises", EngineFailed, "ZeroDivisionError; the"),
-        ("exits", EngineDied, "ended with exit code 3"),
-        ("answers something else", EngineDied, r"spoke nonsense: Prepared\(\) to Load"),
-    ],
-)
-def test_a_load_that_goes_wrong(
-    probe: Callable[..., ModelSpec], id: str, error: type[Exception], reason: str
-) -> None:
-    async def test() -> None:
-        process = await EngineProcess.start(probe(id))
-        with pytest.raises(error, match=reason):
-            await process.load()
-        await process.close()
-
-    run(test)
-
-
-def test_a_cancelled_load_kills_the_process(probe: Callable[..., ModelSpec]) -> None:
-    async def test() -> None:
-        process = await EngineProcess.start(probe("stuck"))
-        load = asyncio.create_task(process.load())
-        await asyncio.sleep(0)
-        load.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await load
-        with pytest.raises(EngineDied, match="was killed by SIGKILL"):
-            await answer(process)
-        await process.close()
-
-    run(test)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "reason"),
-    [
-        ("crash", "was killed by SIGSEGV"),
-        ("nonsense", "spoke nonsense: a frame of 4294967295 bytes is announced"),
-        ("silence", "was killed by SIGKILL"),
-    ],
-)
-def test_a_generation_that_goes_wrong(
-    probe: Callable[..., ModelSpec], monkeypatch: pytest.MonkeyPatch, prompt: str, reason: str
-) -> None:
-    monkeypatch.setattr(process_module, "CLOSE_PATIENCE", 0.2)
-
-    async def test() -> None:
-        async with loaded(probe("m")) as process:
-            with pytest.raises(EngineDied, match=reason):
-                await events(process, prompt)
-            assert not process.alive
-
-    run(test)
-
-
-def test_native_code_that_does_not_hear_a_cancel_is_killed(
-    probe: Callable[..., ModelSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process_module, "CANCEL_PATIENCE", 0.1)
-
-    async def test() -> None:
-        async with loaded(probe("m")) as process:
-            stream = process.generate(GenerationRequest(prompt="stuck"))
-            assert await first_piece(stream) == Piece("from within")
-            await stream.aclose()
-            with pytest.raises(EngineDied, match="was killed by SIGKILL"):
-                await answer(process)
-
-    run(test)
-
-
-def test_native_code_that_does_not_hear_a_close_is_killed(
-    probe: Callable[..., ModelSpec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process_module, "CLOSE_PATIENCE", 0.1)
-
-    async def test() -> None:
-        process = await EngineProcess.start(probe("stuck"))
-        load = asyncio.create_task(process.load())
-        await asyncio.sleep(0)
-        await process.close()
-        with pytest.raises(EngineDied, match="'stuck' was unloaded under the request"):
-            await load
-
-    run(test)
-
-
-def test_a_process_killed_while_its_generation_is_being_cancelled_is_found_out_by_the_next() -> (
-    None
-):
-    async def test() -> None:
-        async with loaded() as process:
-            stream = process.generate(SLOW)
-            await first_piece(stream)
-            os.kill(process.pid, signal.SIGKILL)
-            await stream.aclose()
-            with pytest.raises(EngineDied, match="was killed by SIGKILL"):
-                await answer(process)
-
-    run(test)
-
-
-def test_a_process_killed_while_it_is_being_told_something_is_an_engine_died() -> None:
-    async def test() -> None:
-        async with loaded() as process:
-            os.kill(process.pid, signal.SIGSTOP)
-            asking = asyncio.create_task(answer(process, "x" * 10**6))  # more than the pipe holds
-            await asyncio.sleep(0)
-            os.kill(process.pid, signal.SIGKILL)
-            with pytest.raises(EngineDied, match="was killed by SIGKILL"):
-                await asking
-
-    run(test)
-
-
 def test_two_models_answer_side_by_side() -> None:
     async def test() -> None:
         async with loaded() as one, loaded(ModelSpec(id="f", engine="echo")) as other:
-            stream = one.generate(GenerationRequest(prompt="[[slow 0.01]] a b"))
+            stream = one.answer(GenerationRequest(prompt="[[slow 0.01]] a b"))
             await first_piece(stream)
             assert await answer(other) == "still here"
-            assert [e async for e in stream][-1] == Finished("stop", 4)
+            assert await until(Finished, stream)
 
     run(test)
-
-
-def test_the_current_directory_is_anybodys_and_nothing_is_imported_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("jan_server.py", "queue.py", "msgspec.py"):
-        (tmp_path / name).write_text("raise SystemExit('imported from the current directory')")
-    monkeypatch.chdir(tmp_path)
-
-    async def test() -> None:
-        async with loaded() as process:
-            assert await answer(process) == "still here"
-
-    run(test)
-
-
-def test_an_installed_package_needs_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = Path(sysconfig.get_path("purelib"), "jan_server", "__init__.py")
-    monkeypatch.setattr(jan_server, "__file__", str(installed))
-    assert process_module._environment() == dict(os.environ)
-
-
-def test_a_process_that_cannot_be_started_is_an_engine_died(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-
-    async def test() -> None:
-        with pytest.raises(EngineDied, match="No process can be started for the model 'e'"):
-            await EngineProcess.start(ECHO)
-
-    run(test)
-
-
-@pytest.mark.parametrize(
-    ("returncode", "told"),
-    [
-        (0, "ended with exit code 0"),
-        (3, "ended with exit code 3"),
-        (-9, "was killed by SIGKILL"),
-        (-63, "was killed by signal 63"),
-    ],
-)
-def test_how_it_ended(returncode: int, told: str) -> None:
-    assert how_it_ended(returncode) == told
-
-
-@pytest.mark.parametrize("last_words", [b"", b"\xff" * 8])
-def test_the_child_ends_at_once_when_the_server_is_gone_or_mad(last_words: bytes) -> None:
-    command = [sys.executable, "-m", "jan_server.engines.child"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdin
-        assert child.stdout
-        child.stdin.write(wire.encode(wire.Load(ECHO)))
-        request = GenerationRequest(prompt="[[slow 60]] a")
-        child.stdin.write(wire.encode(wire.Generate(1, request)))
-        child.stdin.flush()
-        splitter = wire.Splitter()
-        heard: list[wire.Reply] = []
-        while len(heard) < 3:
-            heard += [
-                wire.decode_reply(b) for b in splitter.feed(os.read(child.stdout.fileno(), 99))
-            ]
-        assert [type(reply) for reply in heard] == [wire.Loaded, wire.Emitted, wire.Emitted]
-        child.stdin.write(last_words)
-        began = time.monotonic()
-        child.stdin.close()
-        assert child.wait(timeout=5) == 0
-        assert time.monotonic() - began < 1
-
-
-def test_a_child_whose_replies_nobody_reads_ends_quietly() -> None:
-    command = [sys.executable, "-m", "jan_server.engines.child"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as child:
-        assert child.stdin
-        assert child.stdout
-        assert child.stderr
-        child.stdout.close()
-        child.stdin.write(wire.encode(wire.Load(ECHO)))
-        child.stdin.flush()
-        assert (child.wait(timeout=5), child.stderr.read()) == (0, b"")
