@@ -19,7 +19,7 @@ from jan_server.engines.order import Waiting, in_order
 from jan_server.engines.slots import Slot
 
 
-class Job(msgspec.Struct, frozen=True, eq=False):
+class Job(msgspec.Struct, frozen=True):
     """An accepted answer. The request's own prompt is left out: the ids take the least room."""
 
     id: int

@@ -104,6 +104,16 @@ class Child:
             pass
         return self.process.wait(PATIENCE)
 
+    def close(self) -> None:
+        """The end of the commands, which ends it whatever it does."""
+        with self.process as process:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(PATIENCE)
+            finally:
+                process.kill()
+
     def log(self) -> str:
         assert self.process.stderr is not None
         return self.process.stderr.read().decode()
@@ -135,9 +145,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 pass_fds=[gate.number for gate in gates],
                 env=environment,
             )
-            stack.enter_context(process)
-            stack.callback(process.kill)
             child = Child(process, gates)
+            stack.callback(child.close)
             if load:
                 child.send(wire.Load(ModelSpec(id=id, engine="gated", **spec)))
                 while not child.said:
@@ -352,9 +361,9 @@ def test_with_two_slots_a_chat_finds_its_beginning_after_one_other(start: Start)
     for id, turn in enumerate(turns, start=1):
         child.send(ask(id, turn))
         child.answer(id)
-    cached = [event.cached_tokens for id in (1, 2, 3, 4) for event in child.of(id)[1:2]]
     # What b had is given to c, which finds the word that they begin with.
-    assert cached == [0, 0, 6, 1]
+    cached = [Started(0), Started(0), Started(6), Started(1)]
+    assert [child.of(id)[1] for id in (1, 2, 3, 4)] == cached
 
 
 def test_embeddings_take_one_slot_from_the_chats(start: Start) -> None:
@@ -470,13 +479,14 @@ def test_what_needs_no_preparing_is_prepared(start: Start) -> None:
 def test_another_load_takes_the_place_of_the_first(start: Start) -> None:
     child = start()
     hold(child, 1, 0)
-    child.send(wire.Load(ModelSpec(id="e", engine="echo", ctx_len=5)))
+    child.send(ask(2, "waits"), wire.Load(ModelSpec(id="e", engine="echo", ctx_len=5)))
+    child.until(wire.Cancelled(2))
     child.gates[0].open()
     info = ModelInfo(context_length=5, device="nothing", embedding_length=8)
     child.until(wire.Loaded(info))
     assert child.answer(1)[-1] == wire.Cancelled(1)
-    child.send(ask(2, "word"))
-    assert text_of(child.answer(2)) == "word"
+    child.send(ask(3, "word"))
+    assert text_of(child.answer(3)) == "word"
     child.send(wire.Close())
     assert child.end() == 0
     assert child.log().count("the model is closed") == 1

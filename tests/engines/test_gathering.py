@@ -19,7 +19,7 @@ from jan_server.engines.gathering import gathered
 
 STARTED = Started(cached_tokens=3)
 FINISHED = Finished(reason="stop", completion_tokens=4)
-WORDS = [Piece(text=f"{n} ") for n in range(4)]
+WORDS: list[Event] = [Piece(text=f"{n} ") for n in range(4)]
 
 
 class Clock:
@@ -59,9 +59,9 @@ def test_the_first_piece_never_waits_and_fast_ones_travel_together() -> None:
 
 def test_likelihoods_travel_with_their_pieces() -> None:
     choices = [Choice(Likelihood(n, b"%d" % n, -1.0)) for n in range(3)]
-    words = [Piece(text=f"{n} ", choices=(choices[n],)) for n in range(3)]
+    words: list[Event] = [Piece(text=f"{n} ", choices=(choices[n],)) for n in range(3)]
     assert run(0.001, *words) == [
-        words[0],
+        Piece(text="0 ", choices=(choices[0],)),
         Piece(text="1 2 ", tokens=2, choices=(choices[1], choices[2])),
     ]
 
