@@ -272,7 +272,7 @@ def reference_choices(
         masked = changed(logits, [*history, *answer], answer, values, ENDS)
         masked[[id for id in range(len(logits)) if id not in mask]] = -np.inf
         ids = kept(masked, values)
-        if keep(masked, values)[0] is None:
+        if keep(masked[sorted(mask)], values)[0] is None:
             ids = sorted(ids)  # where nothing is cut, tokens are drawn in the order of their ids
         sums = probabilities(masked[ids], values.temperature).cumsum()
         place = min(int((sums <= chance).sum()), len(ids) - 1)
