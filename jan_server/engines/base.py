@@ -98,12 +98,13 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
     `text` is the schema as JSON, the expression, or the grammar (llguidance's dialect of Lark).
     Without `after` the whole answer matches, and ends when the match is complete. With it the
     answer is free until one of these strings stands in it; what follows must match; after a match
-    it is free again.
+    it is free again, or over, when `ends` says so.
     """
 
     kind: Literal["json_schema", "regex", "lark"]
     text: str
     after: tuple[str, ...] = ()
+    ends: bool = False
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
