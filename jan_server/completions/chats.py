@@ -12,20 +12,32 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from jan_server import parameters
 from jan_server.completions import constraining, fields, likelihoods
+from jan_server.completions.constraining import Asked
 from jan_server.completions.opening import Opened, Opening, answers
 from jan_server.completions.prompts import Prompts, with_system_message
 from jan_server.completions.replies import Reply, joined
 from jan_server.completions.seeds import seeded
 from jan_server.completions.tools import Plan, plan
-from jan_server.completions.truncation import chosen_truncation
-from jan_server.completions.turns import read_turns
+from jan_server.completions.truncation import Turns, chosen_truncation
+from jan_server.completions.turns import Turn, read_turns
 from jan_server.engines.base import GenerationRequest, Queued
+from jan_server.models import KnownModel
 from jan_server.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
 from jan_server.types.tokens import TokenCount
+
+
+class _Asked(NamedTuple):
+    """What a request says, before its model is loaded. `values` are GenerationRequest's."""
+
+    request: ChatCompletionRequest
+    turns: list[Turn]
+    constraint: Asked | None
+    values: dict[str, Any]
+    max_tokens: int | None
 
 
 class _Ready(NamedTuple):
@@ -69,13 +81,29 @@ class Chats:
         self, request: ChatCompletionRequest, sent: Mapping[str, Any]
     ) -> TokenCount:
         """How long the prompt of this chat is; nothing is left out of it."""
-        self._fields.check(sent)
-        async with self._opening.open(request.model, keep_alive=request.keep_alive) as opened:
-            planned = _plan(request, sent, opened)
-            count = await _prompts(request, planned, opened).count(planned.turns)
+        model, asked = await self._read(request, sent)
+        async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
+            count = await _prompts(asked, opened).count(asked.turns)
             return TokenCount(
                 input_tokens=count, count=count, max_model_len=opened.lease.info.context_length
             )
+
+    async def _read(
+        self, request: ChatCompletionRequest, sent: Mapping[str, Any]
+    ) -> tuple[KnownModel, _Asked]:
+        self._fields.check(sent)
+        turns = read_turns(request.messages)
+        constraint = constraining.read_constraint(request, sent)
+        logprobs = likelihoods.asked_of_chat(request)
+        model = await self._opening.find(request.model)
+        chosen = parameters.resolve(sent, [(model.id, model.manifest.parameters)])
+        return model, _Asked(
+            request,
+            with_system_message(turns, model.manifest.settings.system_message),
+            constraint,
+            values={**msgspec.structs.asdict(chosen), "logprobs": logprobs},
+            max_tokens=parameters.said(sent, "max_tokens"),
+        )
 
     async def _chunks(
         self,
@@ -84,9 +112,9 @@ class Chats:
         client: str,
         include_usage: bool,
     ) -> AsyncGenerator[ChatCompletionChunk | Queued]:
-        self._fields.check(sent)
-        async with self._opening.open(request.model, keep_alive=request.keep_alive) as opened:
-            ready = await _get_ready(request, sent, opened)
+        model, asked = await self._read(request, sent)
+        async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
+            ready = await _get_ready(asked, opened)
             requests = seeded(ready.request, request.n or 1)
             reply = Reply(
                 opened.model.id,
@@ -104,46 +132,40 @@ class Chats:
                         yield chunk
 
 
-async def _get_ready(
-    request: ChatCompletionRequest, sent: Mapping[str, Any], opened: Opened
-) -> _Ready:
-    chosen = parameters.resolve(sent, [(opened.model.id, opened.model.manifest.parameters)])
-    logprobs = likelihoods.asked_of_chat(request)
-    planned = _plan(request, sent, opened)
-    prompt, truncated = await _prompts(request, planned, opened).shortened(
-        planned.turns,
-        truncate=_truncates(request, opened),
-        max_tokens=parameters.said(sent, "max_tokens"),
-    )
+async def _get_ready(asked: _Asked, opened: Opened) -> _Ready:
+    prompts, turns = _prompts(asked, opened), asked.turns
+    truncated: int | UnsetType = UNSET
+    if _truncates(asked, opened):
+        turns = await prompts.shortened(asked.turns, max_tokens=asked.max_tokens)
+        truncated = len(asked.turns) - len(turns)
+    prompt, planned = await prompts.render(turns), _plan(turns, asked, opened)
     guidance = planned.guidance(prompt)
-    values = {**msgspec.structs.asdict(chosen), "logprobs": logprobs}
-    asked = GenerationRequest(
-        prompt=prompt, constraint=guidance.constraint, visible=guidance.visible, **values
+    request = GenerationRequest(
+        prompt=prompt, constraint=guidance.constraint, visible=guidance.visible, **asked.values
     )
-    return _Ready(planned, asked, truncated)
+    return _Ready(planned, request, truncated)
 
 
-def _plan(request: ChatCompletionRequest, sent: Mapping[str, Any], opened: Opened) -> Plan:
-    info, settings = opened.lease.info, opened.model.manifest.settings
-    turns = with_system_message(read_turns(request.messages), settings.system_message)
-    asked = constraining.read_constraint(request, sent)
-    constraining.check_engine(asked, constrains=info.constrains)
+def _plan(turns: Turns, asked: _Asked, opened: Opened) -> Plan:
+    info = opened.lease.info
+    constraining.check_engine(asked.constraint, constrains=info.constrains)
     return plan(
-        request,
+        asked.request,
         turns,
         chat_template=info.chat_template,
         constrains=info.constrains,
-        constraint=asked.constraint if asked else None,
+        constraint=asked.constraint.constraint if asked.constraint else None,
     )
 
 
-def _prompts(request: ChatCompletionRequest, planned: Plan, opened: Opened) -> Prompts:
+def _prompts(asked: _Asked, opened: Opened) -> Prompts:
     """Templates that know no reasoning effort pass over it."""
+    request = asked.request
     effort = {"reasoning_effort": request.reasoning_effort} if request.reasoning_effort else {}
-    variables = {**effort, **(request.chat_template_kwargs or {}), **planned.template_variables}
-    return Prompts(opened, variables)
+    variables = {**effort, **(request.chat_template_kwargs or {})}
+    return Prompts(opened, lambda turns: _plan(turns, asked, opened), variables)
 
 
-def _truncates(request: ChatCompletionRequest, opened: Opened) -> bool:
-    said = (request.truncation, opened.model.manifest.settings.truncation)
+def _truncates(asked: _Asked, opened: Opened) -> bool:
+    said = (asked.request.truncation, opened.model.manifest.settings.truncation)
     return chosen_truncation(*said) == "auto"

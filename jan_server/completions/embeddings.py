@@ -29,8 +29,9 @@ class Embeddings:
         """Raises ParameterNotSupported for a model that embeds nothing."""
         inputs = read_inputs(request.input, "$.input")
         _check_not_empty(inputs)
-        async with self._opening.open(request.model, keep_alive=request.keep_alive) as opened:
-            _check_length(request, opened.model.id, opened.lease.info)
+        model = await self._opening.find(request.model)
+        async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
+            _check_length(request, model.id, opened.lease.info)
             vectors, tally = [], Tally()
             requests = [EmbeddingRequest(prompt=prompt) for prompt in inputs]
             async for _, event in answers(opened.lease, requests, client=client):
@@ -44,7 +45,7 @@ class Embeddings:
                 Embedding(index=index, embedding=_base64(vector) if in_base64 else vector)
                 for index, vector in enumerate(vectors)
             ],
-            model=opened.model.id,
+            model=model.id,
             usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
         )
 

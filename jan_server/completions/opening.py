@@ -24,26 +24,29 @@ class Opened(NamedTuple):
 
 
 class Opening:
-    """Finds a model and has it loaded."""
+    """Finds models and has them loaded."""
 
     def __init__(self, models: Models, pool: Pool) -> None:
         self._models = models
         self._pool = pool
 
-    @asynccontextmanager
-    async def open(
-        self,
-        name: str | UnsetType | None,
-        *,
-        keep_alive: float | str | UnsetType | None = None,
-    ) -> AsyncIterator[Opened]:
-        """The model of that id, the default one for none.
+    async def find(self, name: str | UnsetType | None) -> KnownModel:
+        """The model of that id, the default one for none; it can be loaded, as far as is known.
 
-        Raises InvalidRequest, NotFound, ModelNotDownloaded, ModelCannotRun, QueueFull, ModelLoading.
+        Raises InvalidId, NotFound, ModelNotDownloaded and ModelCannotRun.
         """
         if name:
             ids.check_lookup_id("model", name, param="$.model")
-        model = await asyncio.to_thread(self._models.ready, name or None)
+        return await asyncio.to_thread(self._models.ready, name or None)
+
+    @asynccontextmanager
+    async def load(
+        self, model: KnownModel, *, keep_alive: float | str | UnsetType | None = None
+    ) -> AsyncIterator[Opened]:
+        """The model, loaded. What a request has wrong by itself is to be found before.
+
+        Raises InvalidRequest, ModelCannotRun, QueueFull and ModelLoading.
+        """
         asked = None if keep_alive is UNSET else keep_alive
         seconds = self._models.keep_alive(model, asked)
         async with self._pool.model(self._models.spec(model), keep_alive=seconds) as lease:

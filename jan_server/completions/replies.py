@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from ulid import ULID
 
 from jan_server.completions import likelihoods
-from jan_server.completions.tools import Said
+from jan_server.completions.reply_parser import ReplyParser, Said
 from jan_server.completions.usage import Tally
 from jan_server.engines import base
 from jan_server.engines.base import Event, Finished, Piece, Started
@@ -32,20 +31,11 @@ from jan_server.types.chat import (
 from jan_server.types.tool import FunctionCall, ToolCall, ToolCallDelta
 
 
-class Parser(Protocol):
-    """Tells apart what an answer says, thinks and calls; a new one for every choice."""
-
-    called: bool
-
-    def push(self, text: str) -> Sequence[Said | ToolCallDelta]: ...
-    def finish(self) -> Sequence[Said | ToolCallDelta]: ...
-
-
 class Reply:
     """Makes the chunks of one answer.
 
-    With `logprobs` chunks carry likelihoods. `truncated` is how many messages were left out, if
-    that was to be said.
+    `parser` makes a new one for every choice. With `logprobs` chunks carry likelihoods.
+    `truncated` is how many messages were left out, if that was to be said.
     """
 
     def __init__(
@@ -53,7 +43,7 @@ class Reply:
         model: str,
         *,
         choices: int,
-        parser: Callable[[], Parser],
+        parser: Callable[[], ReplyParser],
         logprobs: bool,
         include_usage: bool,
         truncated: int | UnsetType,

@@ -24,6 +24,7 @@ from jan_server.completions.seeds import seeded
 from jan_server.completions.usage import Tally
 from jan_server.engines.base import Event, Finished, GenerationRequest, Piece, Queued, Started
 from jan_server.errors import ContextLengthExceeded, ParameterNotSupported
+from jan_server.models import KnownModel
 from jan_server.types.completion import (
     Completion,
     CompletionRequest,
@@ -66,9 +67,18 @@ class Texts:
         self._fields.check(sent)
         _check(request)
         prompts = read_inputs(request.prompt, "$.prompt")
-        async with self._opening.open(request.model, keep_alive=request.keep_alive) as opened:
+        constraint = constraining.read_constraint(request, sent)
+        model = await self._opening.find(request.model)
+        values = _values(request, sent, model)
+        async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
+            constraining.check_engine(constraint, constrains=opened.lease.info.constrains)
             n = request.n or 1
-            requests = _requests(request, sent, prompts, opened)
+            bound = constraint.constraint if constraint else None
+            requests = [
+                one
+                for prompt in prompts
+                for one in seeded(GenerationRequest(prompt=prompt, constraint=bound, **values), n)
+            ]
             echoes = await _echoes(prompts, opened) if request.echo else [""] * len(prompts)
             reply = TextReply(opened.model.id, echoes, n=n, include_usage=include_usage)
             async with aclosing(answers(opened.lease, requests, client=client)) as events:
@@ -96,22 +106,13 @@ def _check(request: CompletionRequest) -> None:
         )
 
 
-def _requests(
-    request: CompletionRequest, sent: Mapping[str, Any], prompts: Sequence[Input], opened: Opened
-) -> list[GenerationRequest]:
-    chosen = parameters.resolve(sent, [(opened.model.id, opened.model.manifest.parameters)])
-    asked = constraining.read_constraint(request, sent)
-    constraining.check_engine(asked, constrains=opened.lease.info.constrains)
-    values = {
-        **msgspec.structs.asdict(chosen),
-        "logprobs": None if request.logprobs is UNSET else request.logprobs,
-        "constraint": asked.constraint if asked else None,
-    }
-    return [
-        one
-        for prompt in prompts
-        for one in seeded(GenerationRequest(prompt=prompt, **values), request.n or 1)
-    ]
+def _values(
+    request: CompletionRequest, sent: Mapping[str, Any], model: KnownModel
+) -> dict[str, Any]:
+    """GenerationRequest's."""
+    chosen = parameters.resolve(sent, [(model.id, model.manifest.parameters)])
+    logprobs = None if request.logprobs is UNSET else request.logprobs
+    return {**msgspec.structs.asdict(chosen), "logprobs": logprobs}
 
 
 async def _echoes(prompts: Sequence[Input], opened: Opened) -> list[str]:

@@ -17,13 +17,15 @@ class Tokens:
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:
         text = _text(request)
-        async with self._opening.open(request.model) as opened:
+        model = await self._opening.find(request.model)
+        async with self._opening.load(model) as opened:
             tokens = await opened.lease.tokenize(text, _begins(request))
             length = opened.lease.info.context_length
         return Tokenized(tokens=tokens, count=len(tokens), max_model_len=length)
 
     async def detokenize(self, request: DetokenizeRequest) -> Detokenized:
-        async with self._opening.open(request.model) as opened:
+        model = await self._opening.find(request.model)
+        async with self._opening.load(model) as opened:
             text = await opened.lease.detokenize(request.tokens)
         return Detokenized(content=text, prompt=text)
 

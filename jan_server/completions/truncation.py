@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from jan_server.completions.turns import Turn
 from jan_server.types.sampling import Truncation
 
-Turn = dict[str, Any]
 Turns = Sequence[Turn]
 
 SYSTEM_ROLES = ("system", "developer")

@@ -32,6 +32,7 @@ def test_an_answer_in_openais_shape(ask):
     answer = ask().json()
     assert answer.pop("id").startswith("chatcmpl-")
     assert answer.pop("created") > 1_700_000_000
+    assert answer.pop("timings")["predicted_n"] == 3
     assert answer == {
         "object": "chat.completion",
         "model": "echo",
@@ -73,6 +74,154 @@ def test_the_usage_is_in_a_last_chunk_when_asked_for(ask):
     assert all(chunk["usage"] is None for chunk in chunks)
     assert last["choices"] == []
     assert last["usage"]["total_tokens"] == 6
+
+
+@pytest.mark.parametrize("usage", [True, False])
+def test_the_timings_are_in_the_last_chunk_alone(ask, usage):
+    *chunks, last = events(ask(stream=True, stream_options={"include_usage": usage}))
+    assert all("timings" not in chunk for chunk in chunks)
+    counts = {name: last["timings"][name] for name in ("cache_n", "prompt_n", "predicted_n")}
+    assert counts == {"cache_n": 0, "prompt_n": 3, "predicted_n": 3}
+
+
+def test_what_is_cached_is_told_and_is_not_computed_again(ask):
+    ask("one two three")
+    answer = ask("one two four").json()
+    assert answer["usage"]["prompt_tokens_details"] == {"cached_tokens": 2}
+    assert (answer["timings"]["cache_n"], answer["timings"]["prompt_n"]) == (2, 1)
+    uncached = ask("one two five", cache_prompt=False).json()
+    assert uncached["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
+
+
+def test_several_choices_are_answers_to_one_prompt(ask):
+    answer = ask("one two", n=3).json()
+    assert [(c["index"], c["message"]["content"]) for c in answer["choices"]] == [
+        (0, "one two"),
+        (1, "one two"),
+        (2, "one two"),
+    ]
+    assert answer["usage"] == {
+        "prompt_tokens": 2,
+        "completion_tokens": 6,
+        "total_tokens": 8,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+    # The second and the third find the prompt cached.
+    assert (answer["timings"]["prompt_n"], answer["timings"]["cache_n"]) == (4, 2)
+
+
+def test_a_stream_of_several_choices_says_which_each_chunk_is_of(ask):
+    chunks = events(ask("one two", n=2, stream=True))
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    for index in (0, 1):
+        first, *rest, last = [choice for choice in choices if choice["index"] == index]
+        assert first["delta"] == {"role": "assistant", "content": ""}
+        assert "".join(choice["delta"]["content"] for choice in rest) == "one two"
+        assert (last["delta"], last["finish_reason"]) == ({}, "stop")
+    assert [choice["index"] for choice in choices] == sorted(c["index"] for c in choices)
+    assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+TOLD = [
+    {"token": word, "logprob": 0.0, "bytes": list(word.encode()), "top_logprobs": []}
+    for word in ("hé ", "ho")
+]
+
+
+def test_likelihoods_are_told_when_asked_for(ask):
+    [choice] = ask("hé ho", logprobs=True).json()["choices"]
+    assert choice["logprobs"] == {"content": TOLD, "refusal": None}
+    [choice] = ask("hé ho", logprobs=True, top_logprobs=2).json()["choices"]
+    assert [token["top_logprobs"] for token in choice["logprobs"]["content"]] == [
+        [{"token": word, "logprob": 0.0, "bytes": list(word.encode())}] for word in ("hé ", "ho")
+    ]
+
+
+def test_a_stream_tells_each_likelihood_once(ask):
+    chunks = events(ask("hé ho", logprobs=True, stream=True))
+    told = [choice["logprobs"] for chunk in chunks for choice in chunk["choices"]]
+    assert [token for one in told if one for token in one["content"]] == TOLD
+
+
+CONVERSATION = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "one"},
+    {"role": "assistant", "content": "two"},
+    {"role": "user", "content": "three"},
+    {"role": "assistant", "content": "four"},
+    {"role": "user", "content": "five"},
+]
+
+
+def spoken(*turns):
+    said = " ".join(f"<|im_start|>{role} {content}<|im_end|>" for role, content in turns)
+    return f"<|im_start|>system Be brief.<|im_end|> {said} <|im_start|>assistant"
+
+
+LAST = ("user", "five")
+LATER = (("user", "three"), ("assistant", "four"), LAST)
+
+
+@pytest.fixture
+def converse(client, write):
+    """Ask with that conversation, of a model whose context holds so many words."""
+
+    def post(ctx_len, manifest_says=None, **more):
+        settings = {"ctx_len": ctx_len, "truncation": manifest_says}
+        write("models/echo/model.json", {"engine": "echo", "settings": settings})
+        body = {"model": "echo", "messages": CONVERSATION, **more}
+        return client.post("/v1/chat/completions", json=body)
+
+    return post
+
+
+@pytest.mark.parametrize(
+    ("ctx_len", "max_tokens", "left_out", "kept"),
+    [
+        (40, 20, 0, (("user", "one"), ("assistant", "two"), *LATER)),
+        (13, 2, 2, LATER),
+        (13, 6, 4, (LAST,)),
+        (13, 2048, 4, (LAST,)),
+        (13, None, 2, LATER),
+    ],
+)
+def test_a_long_conversation_loses_its_oldest_turns_and_the_answer_says_how_many(
+    converse, ctx_len, max_tokens, left_out, kept
+):
+    answer = converse(ctx_len, "auto", max_tokens=max_tokens).json()
+    assert answer["truncated_messages"] == left_out
+    said = " ".join(answer["choices"][0]["message"]["content"].split())
+    assert spoken(*kept).startswith(said)
+    assert answer["usage"]["prompt_tokens"] == len(spoken(*kept).split())
+
+
+@pytest.mark.parametrize(
+    ("manifest", "request_says", "status"),
+    [
+        (None, {}, 400),
+        (None, {"truncation": "disabled"}, 400),
+        (None, {"truncation": "auto"}, 200),
+        ("auto", {}, 200),
+        ("auto", {"truncation": None}, 200),
+        ("auto", {"truncation": "disabled"}, 400),
+        ("disabled", {"truncation": "auto"}, 200),
+    ],
+)
+def test_the_request_wins_over_the_manifest_on_truncation(converse, manifest, request_says, status):
+    answer = converse(13, manifest, max_tokens=2, **request_says)
+    assert answer.status_code == status
+    assert ("truncated_messages" in answer.json()) == (status == 200)
+
+
+def test_what_cannot_be_left_out_is_still_too_long(converse):
+    answer = converse(5, "auto")
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_a_stream_says_in_its_first_and_last_chunk_how_much_was_left_out(converse):
+    first, *between, last = events(converse(13, "auto", max_tokens=2, stream=True))
+    assert (first["truncated_messages"], last["truncated_messages"]) == (2, 2)
+    assert all("truncated_messages" not in chunk for chunk in between)
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -206,7 +355,7 @@ def test_a_prompt_longer_than_the_context_is_a_400_with_both_numbers(ask, write,
         (b'{"messages": [{"role": "user", "content": null}]}', "$.messages[0].content"),
         (
             b'{"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]}',
-            "$.messages[0].tool_calls",
+            "$.messages[0].tool_calls[0].function",
         ),
         (b'{"model": "a\\u0000", "messages": [{"role": "user", "content": "x"}]}', "$.model"),
     ],
@@ -233,6 +382,22 @@ def test_a_wrong_conversation_is_a_400_with_its_place(client, body, param):
         ("stop", [""]),
         ("seed", "x"),
         ("stream", "yes"),
+        ("n", 0),
+        ("n", 129),
+        ("top_logprobs", 21),
+        ("top_logprobs", 1),
+        ("logprobs", 3),
+        ("logit_bias", {"5": 200}),
+        ("logit_bias", {"x": 1}),
+        ("logit_bias", [[1]]),
+        ("typical_p", 2),
+        ("mirostat", 3),
+        ("mirostat_tau", -1),
+        ("mirostat_eta", 7),
+        ("truncation", "some"),
+        ("keep_alive", "soon"),
+        ("chat_template_kwargs", 5),
+        ("tools", "f"),
     ],
 )
 def test_a_wrong_parameter_is_a_400_that_names_it(ask, name, value):
@@ -244,18 +409,23 @@ def test_a_wrong_parameter_is_a_400_that_names_it(ask, name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("n", 2),
-        ("logprobs", True),
-        ("logit_bias", {"5": 1}),
         ("response_format", {"type": "json_object"}),
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
+        ("json_schema", {"type": "integer"}),
+        ("regex", "[0-9]"),
+        ("guided_regex", "[0-9]"),
+        ("grammar", "start: /x/"),
         ("grammar", "root ::= x"),
+        ("tool_choice", "required"),
+        ("functions", [{"name": "f"}]),
         ("audio", {}),
+        ("best_of", 2),
+        ("dry_multiplier", 0.8),
     ],
 )
 def test_a_parameter_that_cannot_be_honoured_is_a_400_that_names_it(ask, name, value):
-    answer = ask(**{name: value})
+    """The echo engine cannot hold an answer to a form."""
+    tools = [{"type": "function", "function": {"name": "f"}}] if name == "tool_choice" else []
+    answer = ask(**{"tools": tools, name: value})
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "unsupported_parameter"
     assert answer.json()["error"]["param"] == f"$.{name}"
@@ -271,6 +441,9 @@ def test_an_image_is_a_400_with_its_place(ask):
     "harmless",
     [
         {"n": 1, "logprobs": False, "tools": [], "response_format": {"type": "text"}},
+        {"mirostat": 0, "typical_p": 1, "dry_multiplier": 0.0, "xtc_probability": 0, "grammar": ""},
+        {"n": None, "logprobs": None, "top_logprobs": None, "truncation": None, "keep_alive": None},
+        {"reasoning_effort": "low", "functions": [], "function_call": "auto"},
         {"tools": None, "logit_bias": None, "seed": None, "stop": None, "stream_options": None},
         {"user": "me", "store": True, "metadata": {"a": 1}, "service_tier": "auto"},
         {"engine": "nitro", "parallel_tool_calls": True, "safety_identifier": "x"},

@@ -1,0 +1,59 @@
+"""POST /v1/tokenize, /v1/detokenize and /v1/chat/count_tokens."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def post(client, echo):
+    def post(path, **body):
+        return client.post(f"/v1{path}", json={"model": echo, **body})
+
+    return post
+
+
+@pytest.mark.parametrize("name", ["content", "prompt", "text"])
+def test_a_text_becomes_tokens_and_they_become_the_text(post, name):
+    told = post("/tokenize", **{name: "b a b"}).json()
+    assert told == {"tokens": [0, 1, 2], "count": 3, "max_model_len": 2048}
+    back = post("/detokenize", tokens=told["tokens"]).json()
+    assert back == {"content": "b a b", "prompt": "b a b"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "$.content"),
+        ({"content": "x", "prompt": "x"}, "$.content"),
+        ({"content": 5}, "$.content"),
+        ({"content": "x", "add_special": "yes"}, "$.add_special"),
+    ],
+)
+def test_what_is_no_text_is_a_400(post, body, param):
+    answer = post("/tokenize", **body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("tokens", ["x", [-1], ["a"], [99]])
+def test_what_are_no_tokens_is_a_400(post, tokens):
+    assert post("/detokenize", tokens=tokens).status_code == 400
+
+
+def test_the_prompt_of_a_chat_is_counted_as_it_would_be_answered(client, write):
+    write("models/echo/model.json", {"engine": "echo", "settings": {"system_message": "Be brief."}})
+    chat = {"model": "echo", "messages": [{"role": "user", "content": "one two"}]}
+    told = client.post("/v1/chat/count_tokens", json=chat).json()
+    answered = client.post("/v1/chat/completions", json=chat).json()
+    count = answered["usage"]["prompt_tokens"]
+    assert told == {
+        "object": "response.input_tokens",
+        "input_tokens": count,
+        "count": count,
+        "max_model_len": 2048,
+    }
+
+
+def test_a_chat_that_cannot_be_answered_cannot_be_counted(post):
+    answer = post("/chat/count_tokens", messages=[{"role": "user"}])
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "$.messages[0].content")
