@@ -13,13 +13,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from jan_server import engines
-from jan_server.engines import wire
+from jan_server.engines import threads, wire
 from jan_server.engines.pipes import Replies, read_commands, take_over
 from jan_server.engines.serving import Serving, failure
 from jan_server.errors import EngineFailed
@@ -38,16 +37,17 @@ class Child:
 
     def put(self, command: wire.Command) -> None:
         """Called by the reading thread."""
+        serving = self._serving
         match command:
             case wire.Prepare() | wire.Load() | wire.Close():
                 self._commands.put(command)
             case wire.Cancel(id):
-                if self._serving is not None:
-                    self._serving.cancel(id)
-            case _ if self._serving is None:
+                if serving is not None:
+                    serving.cancel(id)
+            case _ if serving is None:
                 self._send(failure(EngineFailed("nothing is loaded"), id=command.id))
             case _:
-                self._serving.put(command)
+                serving.put(command)
 
     def run(self) -> None:
         while not isinstance(command := self._commands.get(), wire.Close):
@@ -83,10 +83,7 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     commands_fd, replies_fd = take_over(0, nothing), take_over(1, sys.stderr.fileno())
     child = Child(Replies(replies_fd).send)
-    reader = threading.Thread(
-        target=read_commands, args=(commands_fd, child.put), name="read", daemon=True
-    )
-    reader.start()
+    threads.start("read", read_commands, commands_fd, child.put)
     child.run()
 
 

@@ -28,8 +28,7 @@ def read_commands(fd: int, take: Callable[[wire.Command], None]) -> None:
                 take(wire.decode_command(body))
     except wire.WireError as error:
         print(error, file=sys.stderr, flush=True)
-    finally:
-        os._exit(0)
+    os._exit(0)
 
 
 class Replies:

@@ -1,15 +1,12 @@
 """A loaded model at work: a thread that tokenises, and one for each slot that answers.
 
 What arrives is tokenised at once, whatever the slots do; so a prompt that cannot be answered is
-refused before it waits. A thread's error that is no answer's ends the process: the server then
-sees that the engine died, where it would otherwise wait for ever.
+refused before it waits. An error that is no answer's ends the process (`threads.py`).
 """
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -18,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from jan_server.engines import wire
+from jan_server.engines import threads, wire
 from jan_server.engines.base import (
     Accepted,
     EmbeddingRequest,
@@ -42,8 +39,6 @@ from jan_server.logs import frames
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-EXIT_CODE = 70
-
 Arriving = wire.Answer | wire.Tokenize | wire.Detokenize
 
 
@@ -56,8 +51,8 @@ class Serving:
         self._dispatch = Dispatch(model.info.slots, held=model.held, send=send)
         self._arriving: SimpleQueue[Arriving | None] = SimpleQueue()
         self._threads = [
-            _start("tokenise", self._tokenise),
-            *(_start(f"slot {n}", self._work, n) for n in range(model.info.slots)),
+            threads.start("tokenise", self._tokenise),
+            *(threads.start(f"slot {n}", self._work, n) for n in range(model.info.slots)),
         ]
 
     def put(self, command: Arriving) -> None:
@@ -187,16 +182,3 @@ def failure(error: Exception, *, id: int | None = None) -> wire.Failed:
         print(frames(error), file=sys.stderr, flush=True)
         error = EngineFailed(error)
     return wire.failed(error, id=id)
-
-
-def _start(name: str, target: Callable[..., None], *values: int) -> threading.Thread:
-    def run() -> None:
-        try:
-            target(*values)
-        except BaseException as error:  # noqa: BLE001 - also SystemExit, which threads ignore
-            print(frames(error), file=sys.stderr, flush=True)
-            os._exit(EXIT_CODE)
-
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
-    return thread

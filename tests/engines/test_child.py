@@ -30,6 +30,7 @@ from jan_server.engines.base import (
     Queued,
     Started,
 )
+from jan_server.engines.echo import EXIT_CODE_OF_DIE
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 60
@@ -505,9 +506,16 @@ def test_an_error_that_is_no_answers_ends_the_process(
     child = start(id)
     child.send(ask(1, prompt))
     log = child.log()
-    assert child.end() == 70
+    assert child.end() == 1
     assert logged in log
     assert "division by zero" not in log
+
+
+def test_an_engine_that_ends_the_process_ends_it(start: Start) -> None:
+    child = start()
+    child.send(ask(1, "said [[die]]"))
+    assert child.end() == EXIT_CODE_OF_DIE
+    assert child.of(1)[-1] == Piece("said ")
 
 
 # -- the end
