@@ -1,0 +1,131 @@
+"""Requests that wait for a model's only slot, and clients that leave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jan_server.settings import Settings
+from tests.running import served
+
+PATIENCE = 20
+
+
+@pytest.fixture
+def base(data_folder: Path, echo: str) -> Iterator[str]:
+    """A server whose only model has one slot."""
+    with served(Settings(data_folder=data_folder, fsync=False, watch="off")) as base:
+        yield base.removeprefix("http://")
+
+
+def chat(content: str, **more: Any) -> dict[str, Any]:
+    return {"model": "echo", "messages": [{"role": "user", "content": content}], **more}
+
+
+@contextmanager
+def asking(base: str, body: Any, path: str = "/v1/chat/completions") -> Iterator[HTTPConnection]:
+    """A request that is sent; its answer is still to be read, and leaving is closing."""
+    with closing(HTTPConnection(base, timeout=PATIENCE)) as connection:
+        connection.request("POST", path, json.dumps(body))
+        yield connection
+
+
+def lines(response: HTTPResponse) -> Iterator[str]:
+    """Those of a stream that are not empty."""
+    return (line for raw in response if (line := raw.decode().strip()))
+
+
+# Takes twenty seconds when nobody ends it.
+LONG = "one [[slow 0.05]] " + "more " * 400
+
+
+@contextmanager
+def occupied(base: str) -> Iterator[None]:
+    """Somebody has the slot, until he leaves at the end."""
+    with asking(base, chat(LONG, stream=True, user="first")) as connection:
+        events = lines(connection.getresponse())
+        while '"one ' not in next(events):
+            pass
+        yield
+
+
+@contextmanager
+def waiting(base: str, content: str, **more: Any) -> Iterator[Iterator[str]]:
+    """The lines of a stream that has no slot yet, from the first."""
+    with asking(base, chat(content, stream=True, **more)) as connection:
+        response = connection.getresponse()
+        assert response.status == 200
+        yield lines(response)
+
+
+def text(stream: Iterator[str]) -> str:
+    """What is said until the stream ends well."""
+    *events, done = (line.removeprefix("data: ") for line in stream if not line.startswith(":"))
+    assert done == "[DONE]"
+    deltas = [json.loads(event)["choices"][0]["delta"] for event in events]
+    return "".join(delta.get("content", "") for delta in deltas)
+
+
+def test_a_stream_that_waits_says_how_many_are_before_it(base: str) -> None:
+    with (
+        occupied(base),
+        waiting(base, "two") as two,
+        waiting(base, "three") as three,
+    ):
+        assert next(two) == ": queued, 0 ahead"
+        assert next(three) == ": queued, 1 ahead"
+
+
+def test_it_is_told_again_when_somebody_leaves_and_answered_in_its_turn(base: str) -> None:
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(occupied(base))
+        two = second.enter_context(waiting(base, "two"))
+        assert next(two) == ": queued, 0 ahead"
+        with waiting(base, "three") as three:
+            assert next(three) == ": queued, 1 ahead"
+            second.close()
+            assert next(three) == ": queued, 0 ahead"
+            first.close()
+            assert text(three) == "three"
+
+
+def test_people_whom_a_program_names_take_turns(base: str) -> None:
+    with occupied(base), waiting(base, "two", user="first") as two:
+        assert next(two) == ": queued, 0 ahead"
+        with waiting(base, "other", user="second") as other:
+            assert next(other) == ": queued, 0 ahead"
+            assert next(two) == ": queued, 1 ahead"
+
+
+def test_without_names_the_program_is_one_caller(base: str) -> None:
+    with occupied(base), waiting(base, "two") as two, waiting(base, "three") as three:
+        assert [next(two), next(three)] == [": queued, 0 ahead", ": queued, 1 ahead"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", chat(LONG, stream=True)),
+        ("/v1/chat/completions", chat(LONG)),
+        ("/v1/chat/completions", chat(LONG, n=2)),
+        ("/v1/completions", {"model": "echo", "prompt": LONG, "stream": True}),
+        ("/v1/completions", {"model": "echo", "prompt": [LONG, "x"]}),
+        ("/v1/embeddings", {"model": "echo", "input": [LONG, "x"]}),
+    ],
+)
+def test_the_slot_of_a_client_that_leaves_is_for_the_next(base: str, path: str, body: Any) -> None:
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(asking(base, body, path))
+        stream = second.enter_context(waiting(base, "two"))
+        # Whoever sends nothing back may get the slot after us: ask until we have to wait.
+        while next(stream) != ": queued, 0 ahead":
+            second.close()
+            stream = second.enter_context(waiting(base, "two"))
+        first.close()
+        assert text(stream) == "two"
