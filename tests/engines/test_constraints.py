@@ -45,9 +45,15 @@ class Tried:
         self.constraints = Constraints(tokens=tokens, special=special, ends=ends, encode=encode)
 
     def begin(
-        self, kind: Any, text: str, *, after: tuple[str, ...] = (), visible: tuple[str, ...] = ()
+        self,
+        kind: Any,
+        text: str,
+        *,
+        after: tuple[str, ...] = (),
+        ends: bool = False,
+        visible: tuple[str, ...] = (),
     ) -> Guide:
-        constraint = Constraint(kind=kind, text=text, after=after)
+        constraint = Constraint(kind=kind, text=text, after=after, ends=ends)
         return self.constraints.begin(constraint, visible=visible)
 
     def allowed(self, guide: Guide) -> set[int]:
@@ -494,6 +500,24 @@ def test_a_token_that_opens_anew_leaves_a_match_only_as_a_match_can_begin() -> N
     guide = tried.begin("regex", "[0-9]+#?", after=("#",))
     assert tried.follow(guide, "#1") == ""
     assert set(tried.tokens) - tried.spelled(tried.allowed(guide)) == {b"#x"}
+
+
+def test_with_ends_the_answer_ends_with_the_first_match(tried: Tried) -> None:
+    guide = tried.begin("regex", "[0-9]{1,2}", after=("#",), ends=True)
+    states = []
+    for part in ("free ", "#", "1", "2"):
+        assert tried.follow(guide, part) == ""
+        states.append((guide.complete, tried.ends <= tried.allowed(guide)))
+    assert states == [(False, True), (False, False), (False, True), (True, True)]
+    assert tried.follow(guide, "3") == "3"
+
+
+def test_with_ends_a_match_is_not_left(tried: Tried) -> None:
+    guide = tried.begin("lark", 'start: "Hello world" /[0-9]/?', after=("#",), ends=True)
+    assert tried.follow(guide, "#Hello world! ") == "! "
+    guide.accept(min(tried.ends))
+    assert tried.follow(guide, "1!") == "!"
+    assert guide.complete
 
 
 @pytest.mark.parametrize("visible", [(), ("[CALL]",)])

@@ -36,14 +36,15 @@ class Whole:
 
 
 class After:
-    """The answer is free until an opening, then a match, then free again.
+    """The answer is free until an opening, then a match, then free again; or over, with `ends`.
 
-    A match that could go on need not: a token that does not fit leaves it behind.
+    A match that could go on need not, where it is free again: a token that does not fit leaves it.
     """
 
     def __init__(self, compiled: Compiled, openings: Openings) -> None:
         self._compiled = compiled
         self._openings = openings
+        self._once = compiled.ends
         self._beginning = b""
         self._match: Match | None = None
 
@@ -54,28 +55,33 @@ class After:
         free = self._compiled.free(self._openings, self._beginning)
         if self._match is None:
             return free
-        if not self._match.whole:
+        if not self._leaves:
             return self._match.mask()
         return None if free is None else free | self._match.mask()
 
     def forced(self) -> list[int]:
-        return self._match.forced() if self._match and not self._match.whole else []
+        return self._match.forced() if self._match and not self._leaves else []
 
     def accept(self, token: int) -> None:
         if token in self._compiled.vocabulary.ends:
             return
-        if self._match and self._match.whole and not self._match.takes(token):
+        if self._match and self._leaves and not self._match.takes(token):
             self._match = None
         if self._match:
             self._match.take(token)
         else:
             self._accept_free(token)
-        if self._match and self._match.over:
+        if self._match and self._match.over and not self._once:
             self._match = None
 
     @property
     def complete(self) -> bool:
-        return False
+        return self._once and self._match is not None and self._match.over
+
+    @property
+    def _leaves(self) -> bool:
+        """Whether the match may be left as it is now."""
+        return self._match is not None and self._match.whole and not self._once
 
     def _accept_free(self, token: int) -> None:
         rest = self._rest(token)

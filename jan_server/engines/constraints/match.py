@@ -30,6 +30,7 @@ class Compiled:
 
     def __init__(self, constraint: Constraint, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
+        self.ends = constraint.ends
         self._matcher = _compile(constraint, vocabulary.tokenizer)
         self._forbidden: dict[bytes, Mask | None] = {}
         self.after = tuple(text.encode() for text in constraint.after)
