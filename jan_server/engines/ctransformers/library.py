@@ -111,7 +111,7 @@ def open_library(build: Build) -> Any:
             f"ctransformers' {build.name} library is not that of its version 0.2.27. "
             f"{OTHER_ENGINE}."
         )
-    library.llama_log_set(ctypes.cast(_log, _POINTER), None)
+    library.llama_log_set(ctypes.cast(_LOG, _POINTER), None)
     library.llama_backend_init(False)
     return library
 
@@ -132,11 +132,14 @@ def _import_llm() -> ModuleType:
 _LOG_ERROR = 2
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def _log(level: int, text: bytes, _user_data: None) -> None:
+def log(level: int, text: bytes, _user_data: None) -> None:
     """llama.cpp's own words: its errors go on, the rest is about tensors and buffers."""
     if level <= _LOG_ERROR:
         sys.stderr.write(text.decode(errors="replace"))
+
+
+# Kept here, since the library calls it at any time.
+_LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(log)
 
 
 class NativeModel:
@@ -150,7 +153,8 @@ class NativeModel:
     def __init__(self, library: Any, path: Path, *, context_length: int, gpu_layers: int) -> None:
         """Raises ModelCannotRun when the library refuses the file; why is on stderr."""
         self._library = library
-        self._context = self._model = None
+        self._context: int | None = None
+        self._model: int | None = None
         params = library.llama_context_default_params()
         params.n_ctx, params.n_gpu_layers = context_length, gpu_layers
         # Not what is evaluated at once, but what buffers are made for; see `Head`.
@@ -185,9 +189,8 @@ class NativeModel:
         Without logits what `logits` then gives is meaningless.
         """
         count = len(tokens)
-        if not self._context or not 0 < count <= min(
-            self.context_length - n_past, LARGEST_BATCH
-        ):
+        room = min(self.context_length - n_past, LARGEST_BATCH)
+        if not self._context or not 0 < count <= room:
             raise ValueError(f"{count} tokens after {n_past} cannot be evaluated by {self!r}")
         if min(tokens) < 0 or max(tokens) >= self.vocabulary_size:
             raise ValueError(f"tokens are numbers below {self.vocabulary_size}")
@@ -253,6 +256,10 @@ class Head:
     def __init__(self, rows: Any) -> None:
         self._rows = rows
         self._count = int(rows.value)
+
+    @property
+    def rows(self) -> int:
+        return int(self._rows.value)
 
     @contextmanager
     def left_out(self) -> Iterator[None]:

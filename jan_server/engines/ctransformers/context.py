@@ -1,0 +1,114 @@
+"""One slot: a context of the library, and the tokens whose evaluation it holds.
+
+The tokens are kept as `evaluated`, which is shortened before and lengthened after each evaluation:
+whenever an answer breaks off, the two agree, and the next prompt reuses the longest beginning they
+have in common.
+
+The library adds up in another order where the same tokens are cut into other chunks (but not in its
+`basic` build), which can turn a token that is nearly as likely as the next. So prompts are cut at
+the same places always, the multiples of CHUNK; and what must come out the same bit for bit reuses
+only `whole` chunks, which were evaluated just as they would be again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from jan_server.engines.ctransformers.cores import Cores
+from jan_server.engines.ctransformers.library import LARGEST_BATCH, Floats, NativeModel
+from jan_server.engines.slots import common_prefix
+
+CHUNK = LARGEST_BATCH
+# The head costs as much for so many tokens as evaluating the last one apart from the others does.
+FEW = 8
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Tokens `start` to `end` of a prompt, evaluated at once."""
+
+    start: int
+    end: int
+    with_logits: bool = False
+
+
+def cut(start: int, length: int) -> list[Part]:
+    """How the tokens of a prompt from `start` on are evaluated; only the last one needs logits."""
+    last = length - 1
+    chunk = max(start, last // CHUNK * CHUNK)
+    edges = [start, *range((start // CHUNK + 1) * CHUNK, chunk + 1, CHUNK)]
+    parts = [Part(*pair) for pair in itertools.pairwise(edges)]
+    if length - chunk > FEW:
+        parts.append(Part(chunk, last))
+        chunk = last
+    return [*parts, Part(chunk, length, with_logits=True)]
+
+
+class Context:
+    """One thread at a time; `close` frees the memory."""
+
+    def __init__(self, native: NativeModel, cores: Cores) -> None:
+        self.evaluated: list[int] = []
+        self.whole = 0
+        self._native = native
+        self._cores = cores
+
+    def __repr__(self) -> str:
+        return f"<Context {len(self.evaluated)} tokens evaluated, {self.whole} in whole chunks>"
+
+    def warm_up(self) -> None:
+        """Evaluate a token: the weights are in memory then, and no prompt waits for them."""
+        self._evaluate([0], past=0)
+
+    def reuse(self, prompt: Sequence[int], *, exactly: bool) -> int:
+        """Keep what the prompt begins with, forget the rest: how many tokens of it are held now.
+
+        The last token is never among them, since its logits are wanted. With `exactly` all that is
+        held was evaluated as it would be from the beginning.
+        """
+        count = min(common_prefix(self.evaluated, prompt), len(prompt) - 1)
+        if exactly:
+            count = min(count // CHUNK * CHUNK, self.whole)
+        self.forget(count)
+        return count
+
+    def forget(self, count: int = 0) -> None:
+        """All but the first `count` tokens."""
+        del self.evaluated[count:]
+        self.whole = min(self.whole, count // CHUNK * CHUNK)
+
+    def read(self, prompt: Sequence[int]) -> Iterator[int]:
+        """Evaluate the rest of a prompt; how much of it is done, after each part."""
+        for part in cut(len(self.evaluated), len(prompt)):
+            self._evaluate(
+                prompt[part.start : part.end], past=part.start, with_logits=part.with_logits
+            )
+            self.evaluated += prompt[part.start : part.end]
+            if part.end - part.start == CHUNK and self.whole == part.start:
+                self.whole = part.end
+            yield part.end
+
+    def go_on(self, tokens: Sequence[int]) -> None:
+        """Evaluate tokens of the answer; the logits are the last one's."""
+        for start in range(0, len(tokens), CHUNK):
+            some = tokens[start : start + CHUNK]
+            # In this order: whatever happens, the library holds at least what the list says.
+            self._evaluate(some, past=len(self.evaluated))
+            self.evaluated += some
+
+    def logits(self) -> Floats:
+        """See NativeModel.logits."""
+        return self._native.logits()
+
+    def embedding(self) -> Floats:
+        """See NativeModel.embedding."""
+        return self._native.embedding()
+
+    def close(self) -> None:
+        self._native.close()
+
+    def _evaluate(self, tokens: Sequence[int], *, past: int, with_logits: bool = True) -> None:
+        with self._cores.evaluating() as threads:
+            self._native.eval(tokens, n_past=past, threads=threads, with_logits=with_logits)
