@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
@@ -44,5 +45,4 @@ class Lease:
         return await self._process.detokenize(tokens)
 
     async def close(self) -> None:
-        for events in self._open:
-            await events.aclose()
+        await asyncio.gather(*(events.aclose() for events in self._open))

@@ -139,6 +139,10 @@ class Pool:
         if model is None:
             return
         because = because or EngineDied(f"The model {id!r} was unloaded.", retry_after=1)
+        if model.ending is None:
+            model.failure = None
+            model.users.clear()
+            model.settle(because)
         await asyncio.shield(self._begin_to_end(model, because))
 
     async def drain(self, seconds: float) -> None:
@@ -146,7 +150,7 @@ class Pool:
         self._closed = True
         for model in self._models.values():
             model.settle(_shutting_down())
-        users = [waiter for model in self._models.values() for waiter in model.leases]
+        users = [waiter for model in self._models.values() for waiter in model.users]
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(user.left.wait() for user in users))
@@ -156,8 +160,6 @@ class Pool:
         """End all processes; what waits or runs, and every later request, gets ShuttingDown."""
         self._closed = True
         await asyncio.gather(*(self.unload(id, _shutting_down()) for id in list(self._models)))
-        if self._alarm is not None:
-            self._alarm.cancel()
 
     # --- a request comes, waits, leaves -----------------------------------------------------
 
@@ -198,10 +200,11 @@ class Pool:
         if waiter in model.queue:
             model.queue.remove(waiter)
         try:
-            if lease := model.leases.get(waiter):
-                await lease.close()
+            if waiter.lease is not None:
+                await waiter.lease.close()
         finally:
-            if model.leases.pop(waiter, None):
+            if waiter in model.users:
+                model.users.remove(waiter)
                 model.used = time.monotonic()
             waiter.left.set()
             self._act()
@@ -220,7 +223,7 @@ class Pool:
                 case Load():
                     self._load(model, action.wanted, memory=action.memory)
                 case Unload():
-                    self._begin_to_end(model, EngineDied(f"The model {model.id!r} was unloaded."))
+                    self._begin_to_end(model)
         self._forget_the_empty()
         self._set_the_alarm()
 
@@ -228,8 +231,9 @@ class Pool:
         assert model.process is not None, "a loaded model has one"
         for _ in range(count):
             waiter = model.queue.popleft()
-            model.leases[waiter] = lease = Lease(model.process)
-            waiter.settle(lease)
+            model.users.add(waiter)
+            waiter.lease = Lease(model.process)
+            waiter.settle(waiter.lease)
 
     def _load(self, model: PooledModel, wanted: Wanted, *, memory: float) -> None:
         old, model.process = model.process, None
@@ -268,15 +272,15 @@ class Pool:
             model.failure = Kept(wanted, error, model.kept_until)
         self._act()
 
-    def _begin_to_end(self, model: PooledModel, because: JanError) -> asyncio.Task[None]:
+    def _begin_to_end(
+        self, model: PooledModel, because: JanError | None = None
+    ) -> asyncio.Task[None]:
         if model.ending is None:
-            model.status, model.failure = "stopping", None
-            model.leases.clear()
-            model.settle(because)
+            model.status = "stopping"
             model.ending = asyncio.create_task(self._end(model, because))
         return model.ending
 
-    async def _end(self, model: PooledModel, because: JanError) -> None:
+    async def _end(self, model: PooledModel, because: JanError | None) -> None:
         if model.loading is not None:
             model.loading.cancel()
             await asyncio.wait({model.loading})

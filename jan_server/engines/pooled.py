@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from jan_server.engines.lease import Lease, Process
-from jan_server.engines.schedule import Room, Status, Wanted, without_slot
+from jan_server.engines.schedule import Room, Status, Wanted
 
 State = Literal["starting", "running", "stopping", "stopped"]
 
@@ -26,7 +26,9 @@ STATES: dict[Status, State] = {
 
 
 class Waiter:
-    """A request that does not have its model yet. `outcome` is its lease, or why it gets none."""
+    """A request, from coming to leaving. `outcome` is its lease, or why it gets none."""
+
+    lease: Lease | None = None
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
@@ -55,7 +57,7 @@ class PooledModel:
         self.status: Status = "absent"
         self.process: Process | None = None
         self.holds: Wanted | None = None
-        self.leases: dict[Waiter, Lease] = {}
+        self.users: set[Waiter] = set()
         self.queue: deque[Waiter] = deque()
         self.loading: asyncio.Task[Process] | None = None
         self.ending: asyncio.Task[None] | None = None
@@ -93,7 +95,7 @@ class PooledModel:
             holds=self.holds,
             memory=self.memory,
             slots=self.slots,
-            users=len(self.leases),
+            users=len(self.users),
             waiting=tuple(waiter.wanted for waiter in self.queue),
             came=self.queue[0].came if self.queue else 0.0,
             used=self.used,
@@ -135,15 +137,17 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def seen(room: Room, process: Process | None, now: float) -> Seen:
-    idle_for_good = not room.is_unused or isinf(room.expires)
+    """`room` is of a model in memory or on its way; `now` on its clock."""
+    busy = min(room.users, room.slots)
+    stays = not room.is_unused or isinf(room.expires)
     return Seen(
         id=room.id,
         state=STATES[room.status],
         engine=room.holds.spec.engine if room.holds else "",
         device=process.info.device if process else "",
         slots=room.slots,
-        busy=min(room.users, room.slots),
-        waiting=max(0, without_slot(room)),
+        busy=busy,
+        waiting=room.users + len(room.waiting) - busy,
         memory=room.memory,
-        expires_in=None if idle_for_good else round(max(0.0, room.expires - now), 1),
+        expires_in=None if stays else round(max(0.0, room.expires - now), 1),
     )

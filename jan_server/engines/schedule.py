@@ -163,6 +163,7 @@ class _Plan:
                 self.unload(room)
 
     def _is_idle(self, room: Room) -> bool:
-        """Nobody uses it; who waits for it came later, and waits on."""
+        """Nobody uses it, and it would free some; who waits for it came later, and waits on."""
         is_served = any(action.id == room.id for action in self.actions)
-        return room.status == "loaded" and not room.users and not is_served
+        is_free = room.status == "loaded" and not room.users
+        return is_free and room.memory > 0 and not is_served

@@ -5,57 +5,34 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from jan_server.engines import pool as pool_module
-from jan_server.engines.base import Event, GenerationRequest, ModelSpec, Piece
-from jan_server.engines.pool import Pool, Turn
+from jan_server.engines.base import (
+    Event,
+    GenerationRequest,
+    ModelSpec,
+    Piece,
+    Queued,
+    Started,
+)
+from jan_server.engines.lease import Lease
+from jan_server.engines.pool import Pool
+from jan_server.engines.pooled import Seen
 from jan_server.engines.process import EngineProcess
-from jan_server.engines.schedule import Admit, Load, Room, Wanted, decide
-from jan_server.errors import EngineDied, ModelCannotRun, ModelLoading, ShuttingDown
+from jan_server.errors import EngineDied, ModelCannotRun, ModelLoading, QueueFull, ShuttingDown
+from tests.engines.processes import ECHO, SLOW, TWO_SLOTS, run, until
 
-ECHO = ModelSpec(id="e", engine="echo")
 OTHER = ModelSpec(id="o", engine="echo")
 UNKNOWN = ModelSpec(id="e", engine="no such engine")
 LARGER = msgspec.structs.replace(ECHO, ctx_len=4096)
-NOW = Wanted(ECHO)
-CHANGED = Wanted(LARGER)
-REWRITTEN = Wanted(ECHO, (123, 456))
-
-
-@pytest.mark.parametrize(
-    ("room", "action"),
-    [
-        (Room(id="e", status="absent"), None),
-        (Room(id="e", status="idle", holds=NOW), None),
-        (Room(id="e", status="dead", holds=NOW), None),
-        (Room(id="e", status="absent", waiting=(NOW, CHANGED)), Load("e", NOW)),
-        (Room(id="e", status="starting", holds=NOW, waiting=(NOW,)), None),
-        (Room(id="e", status="idle", holds=NOW, waiting=(NOW, NOW)), Admit("e")),
-        (Room(id="e", status="idle", holds=NOW, waiting=(CHANGED, NOW)), Load("e", CHANGED)),
-        (Room(id="e", status="idle", holds=NOW, waiting=(REWRITTEN,)), Load("e", REWRITTEN)),
-        (Room(id="e", status="busy", holds=NOW, waiting=(NOW,)), None),
-        (Room(id="e", status="busy", holds=NOW, waiting=(CHANGED,)), None),
-        (Room(id="e", status="dead", holds=NOW, waiting=(NOW,)), Load("e", NOW)),
-        (Room(id="e", status="stopping", waiting=(NOW,)), None),
-    ],
-)
-def test_what_is_to_be_done_for_a_model(room: Room, action: Admit | Load | None) -> None:
-    assert decide([room]) == ([action] if action else [])
-
-
-def test_models_do_not_wait_for_each_other() -> None:
-    rooms = [
-        Room(id="busy", status="busy", holds=NOW, waiting=(NOW,)),
-        Room(id="idle", status="idle", holds=NOW, waiting=(NOW,)),
-        Room(id="new", status="absent", waiting=(NOW,)),
-    ]
-    assert decide(rooms) == [Admit("idle"), Load("new", NOW)]
 
 
 class Starter:
@@ -82,30 +59,22 @@ class Starter:
 
 
 @asynccontextmanager
-async def pool_of(start: Starter, *, load_patience: float = 60) -> AsyncIterator[Pool]:
-    pool = Pool(start, load_patience=load_patience)
+async def pool_of(start: Starter, **settings: Any) -> AsyncIterator[Pool]:
+    pool = Pool(start, **settings)
     try:
         yield pool
     finally:
         await pool.close()
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def within_time() -> None:
-        async with asyncio.timeout(30):
-            await test()
-
-    asyncio.run(within_time())
-
-
-async def said(turn: Turn, prompt: str) -> str:
-    events: list[Event] = [e async for e in turn.generate(GenerationRequest(prompt=prompt))]
+async def said(lease: Lease, prompt: str) -> str:
+    events: list[Event] = [e async for e in lease.answer(GenerationRequest(prompt=prompt))]
     return "".join(event.text for event in events if isinstance(event, Piece))
 
 
 async def ask(pool: Pool, prompt: str = "hello", spec: ModelSpec = ECHO) -> str:
-    async with pool.model(spec) as turn:
-        return await said(turn, prompt)
+    async with pool.model(spec) as lease:
+        return await said(lease, prompt)
 
 
 async def load_ended(pool: Pool) -> None:
@@ -121,10 +90,10 @@ def test_a_model_is_loaded_at_the_first_request_and_kept() -> None:
             assert (repr(pool), pool.running()) == ("<Pool empty>", {})
             assert [await ask(pool, prompt) for prompt in ("a", "b")] == ["a", "b"]
             assert len(start.made) == 1
-            assert (repr(pool), pool.running()) == ("<Pool e idle +0>", {"e": "running"})
-            async with pool.model(ECHO) as turn:
-                assert turn.info.context_length == 2048
-                assert (repr(pool), pool.running()) == ("<Pool e busy +0>", {"e": "running"})
+            assert (repr(pool), pool.running()) == ("<Pool e loaded 0+0>", {"e": "running"})
+            async with pool.model(ECHO) as lease:
+                assert lease.info.context_length == 2048
+                assert (repr(pool), pool.running()) == ("<Pool e loaded 1+0>", {"e": "running"})
         assert (repr(pool), pool.running()) == ("<Pool closed>", {})
         assert not start.made[0].alive
 
@@ -140,19 +109,36 @@ def test_without_being_told_otherwise_it_starts_real_processes() -> None:
     run(test)
 
 
-def test_requests_for_one_model_have_their_turns_in_order() -> None:
+def test_many_have_a_model_at_once_and_its_process_gives_them_slots() -> None:
     async def test() -> None:
         async with pool_of(Starter()) as pool:
-            order: list[str] = []
+            async with pool.model(TWO_SLOTS) as one, pool.model(TWO_SLOTS) as other:
+                assert one.info.slots == 2
+                streams = [lease.answer(SLOW) for lease in (one, other, one)]
+                for stream, reached in zip(streams, (Started, Started, Queued), strict=True):
+                    assert await until(reached, stream)
+                assert repr(pool) == "<Pool e loaded 2+0>"
+            assert await ask(pool, spec=TWO_SLOTS) == "hello"
 
-            async def request(name: str) -> None:
-                async with pool.model(ECHO) as turn:
-                    order.append(f"{name} begins")
-                    await said(turn, "[[slow 0.005]] a b")
-                    order.append(f"{name} ends")
+    run(test)
 
-            await asyncio.gather(*(request(name) for name in "abc"))
-            assert order == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
+
+def test_a_lease_turns_text_into_tokens_and_back() -> None:
+    async def test() -> None:
+        async with pool_of(Starter()) as pool, pool.model(ECHO) as lease:
+            tokens = await lease.tokenize("a b", bos=False)
+            assert (len(tokens), await lease.detokenize(tokens)) == (2, "a b")
+
+    run(test)
+
+
+def test_who_asks_is_passed_on_for_fairness() -> None:
+    async def test() -> None:
+        async with pool_of(Starter()) as pool, pool.model(ECHO) as lease:
+            running = lease.answer(SLOW, client="greedy")
+            await until(Started, running)
+            waiting = [lease.answer(SLOW, client=name) for name in ("greedy", "modest")]
+            assert [await until(Queued, stream) for stream in waiting] == [Queued(0), Queued(0)]
 
     run(test)
 
@@ -165,28 +151,31 @@ def test_a_model_that_loads_or_works_keeps_no_other_waiting() -> None:
             start.shut_the_gate()
             loading = asyncio.create_task(ask(pool, spec=OTHER))
             await start.asked.wait()
-            async with pool.model(ECHO) as turn:
+            async with pool.model(ECHO) as lease:
                 assert pool.running() == {"e": "running", "o": "starting"}
-                assert await said(turn, "not kept waiting") == "not kept waiting"
+                assert await said(lease, "not kept waiting") == "not kept waiting"
                 start.gate.set()
                 assert await loading == "hello"
 
     run(test)
 
 
-def test_a_process_killed_mid_answer_costs_that_answer_and_the_next_request_works() -> None:
+def test_a_killed_process_costs_the_answers_in_it_and_the_next_request_works() -> None:
     async def test() -> None:
         start = Starter()
         async with pool_of(start) as pool:
-            async with pool.model(ECHO) as turn:
-                events = turn.generate(GenerationRequest(prompt="[[slow 0.01]] " * 99))
-                await anext(events)
-                waiting = asyncio.create_task(ask(pool, "I waited"))
+            async with pool.model(ECHO) as lease, pool.model(ECHO) as other:
+                running, queued = lease.answer(SLOW), other.answer(SLOW)
+                await until(Started, running)
+                await until(Queued, queued)
                 os.kill(start.made[0].pid, signal.SIGKILL)
-                with pytest.raises(EngineDied, match="was killed by SIGKILL"):
-                    [event async for event in events]
-            assert await waiting == "I waited"
-            assert await ask(pool) == "hello"
+                for stream in (running, queued):
+                    with pytest.raises(EngineDied, match="was killed by SIGKILL"):
+                        [event async for event in stream]
+                waiting = asyncio.create_task(ask(pool, "I came later"))
+                await asyncio.sleep(0)
+                assert repr(pool) == "<Pool e dead 2+1>"
+            assert await waiting == "I came later"
             assert [process.alive for process in start.made] == [False, True]
 
     run(test)
@@ -200,22 +189,28 @@ def test_a_process_that_died_while_idle_is_replaced_at_the_next_request() -> Non
             os.kill(start.made[0].pid, signal.SIGKILL)
             with pytest.raises(EngineDied):
                 await start.made[0].load()
-            assert (repr(pool), pool.running()) == ("<Pool e dead +0>", {})
+            assert (repr(pool), pool.running()) == ("<Pool e dead 0+0>", {})
             assert await ask(pool) == "hello"
 
     run(test)
 
 
-def test_a_changed_spec_is_loaded_when_the_model_is_idle() -> None:
+def test_a_changed_spec_is_loaded_when_nobody_uses_the_model_and_later_ones_wait_behind() -> None:
     async def test() -> None:
         start = Starter()
         async with pool_of(start) as pool:
-            async with pool.model(ECHO):
+            async with pool.model(ECHO) as lease:
                 changed = asyncio.create_task(ask(pool, "larger", LARGER))
+                later = asyncio.create_task(ask(pool, "as before"))
                 await asyncio.sleep(0)
-                assert pool.running() == {"e": "running"}
-            assert await changed == "larger"
-            assert [(p.spec, p.alive) for p in start.made] == [(ECHO, False), (LARGER, True)]
+                assert repr(pool) == "<Pool e loaded 1+2>"
+                assert await said(lease, "not disturbed") == "not disturbed"
+            assert (await changed, await later) == ("larger", "as before")
+            assert [(p.spec, p.alive) for p in start.made] == [
+                (ECHO, False),
+                (LARGER, False),
+                (ECHO, True),
+            ]
 
     run(test)
 
@@ -254,13 +249,24 @@ def test_a_request_that_waits_too_long_for_loading_is_told_so_and_the_load_goes_
     run(test)
 
 
-def test_patience_counts_for_loading_only_not_for_the_queue() -> None:
+def test_patience_counts_for_loading_not_for_answers() -> None:
     async def test() -> None:
-        async with pool_of(Starter(), load_patience=5) as pool:
+        async with pool_of(Starter()) as pool:
             await ask(pool)
             pool._load_patience = 0
             tasks = [asyncio.create_task(ask(pool, "[[slow 0.01]] a")) for _ in range(3)]
             assert await asyncio.gather(*tasks) == ["[[slow 0.01]] a"] * 3
+
+    run(test)
+
+
+def test_whoever_waits_too_long_for_the_answers_of_others_is_told_so() -> None:
+    async def test() -> None:
+        async with pool_of(Starter()) as pool, pool.model(ECHO):
+            pool._load_patience = 0.01
+            with pytest.raises(ModelLoading, match="when answers end that others wait for"):
+                await ask(pool, spec=LARGER)
+            assert repr(pool) == "<Pool e loaded 1+0>"
 
     run(test)
 
@@ -307,7 +313,7 @@ def test_a_failure_that_nobody_waited_for_is_told_once_to_who_comes_again() -> N
 
 
 def test_a_failure_of_long_ago_is_not_told_but_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "FAILURE_KEPT", -1.0)
+    monkeypatch.setattr(pool_module, "PROMISE_KEPT", -1.0)
 
     async def test() -> None:
         start = Starter()
@@ -331,25 +337,26 @@ def test_a_cancelled_waiter_leaves_the_queue_without_harm() -> None:
     async def test() -> None:
         async with pool_of(Starter()) as pool:
             async with pool.model(ECHO):
-                tasks = [asyncio.create_task(ask(pool, name)) for name in ("left", "kept")]
+                tasks = [asyncio.create_task(ask(pool, name, LARGER)) for name in ("left", "kept")]
                 await asyncio.sleep(0)
                 tasks[0].cancel()
                 await asyncio.sleep(0)
-                assert repr(pool) == "<Pool e busy +1>"
+                assert repr(pool) == "<Pool e loaded 1+1>"
             assert await tasks[1] == "kept"
 
     run(test)
 
 
-def test_a_waiter_cancelled_in_the_moment_of_its_turn_gives_it_on() -> None:
+def test_a_waiter_cancelled_in_the_moment_of_its_lease_gives_it_back() -> None:
     async def test() -> None:
         async with pool_of(Starter()) as pool:
-            async with pool.model(ECHO):
-                tasks = [asyncio.create_task(ask(pool, name)) for name in ("left", "kept")]
-                await asyncio.sleep(0)
-                tasks[0].cancel()
-            assert await tasks[1] == "kept"
-            assert await ask(pool) == "hello"
+            await ask(pool)
+            task = asyncio.create_task(ask(pool))
+            await asyncio.sleep(0)
+            assert repr(pool) == "<Pool e loaded 1+0>"
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert repr(pool) == "<Pool e loaded 0+0>"
 
     run(test)
 
@@ -363,7 +370,7 @@ def test_the_last_waiter_may_leave_while_it_loads_and_the_model_is_kept() -> Non
             await start.asked.wait()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            assert repr(pool) == "<Pool e starting +0>"
+            assert repr(pool) == "<Pool e starting 0+0>"
             start.gate.set()
             assert await ask(pool) == "hello"
             assert len(start.made) == 1
@@ -371,15 +378,17 @@ def test_the_last_waiter_may_leave_while_it_loads_and_the_model_is_kept() -> Non
     run(test)
 
 
-def test_a_turn_that_ends_closes_what_it_generated() -> None:
+def test_a_lease_that_ends_closes_its_answers() -> None:
     async def test() -> None:
         start = Starter()
         async with pool_of(start) as pool:
-            async with pool.model(ECHO) as turn:
-                events = turn.generate(GenerationRequest(prompt="[[slow 0.01]] " * 500))
-                await anext(events)
-            with pytest.raises(StopAsyncIteration):
-                await anext(events)
+            async with pool.model(ECHO) as lease:
+                streams = [lease.answer(SLOW) for _ in range(2)]
+                for stream in streams:
+                    await anext(stream)
+            for stream in streams:
+                with pytest.raises(StopAsyncIteration):
+                    await anext(stream)
             assert await ask(pool) == "hello"
             assert len(start.made) == 1
 
@@ -391,12 +400,10 @@ def test_unloading_ends_the_answer_and_the_queue_and_the_next_request_loads_agai
         start = Starter()
         async with pool_of(start) as pool:
             await pool.unload("nobody knows it")
-            async with pool.model(ECHO) as turn:
-                async with aclosing(
-                    turn.generate(GenerationRequest(prompt="[[slow 0.01]] " * 500))
-                ) as events:
+            async with pool.model(ECHO) as lease:
+                async with aclosing(lease.answer(SLOW)) as events:
                     await anext(events)
-                    waiting = asyncio.create_task(ask(pool))
+                    waiting = asyncio.create_task(ask(pool, spec=LARGER))
                     await asyncio.sleep(0)
                     unloading = [asyncio.create_task(pool.unload("e")) for _ in range(2)]
                     await asyncio.sleep(0)
@@ -456,11 +463,11 @@ def test_closing_tells_everybody_and_ends_every_process() -> None:
     async def test() -> None:
         start = Starter()
         pool = Pool(start)
-        async with pool.model(ECHO) as turn:
-            events = turn.generate(GenerationRequest(prompt="[[slow 0.01]] " * 500))
+        async with pool.model(ECHO) as lease:
+            events = lease.answer(SLOW)
             await anext(events)
             start.shut_the_gate()
-            waiting = [asyncio.create_task(ask(pool, spec=spec)) for spec in (ECHO, OTHER)]
+            waiting = [asyncio.create_task(ask(pool, spec=spec)) for spec in (LARGER, OTHER)]
             await start.asked.wait()
             unloading = asyncio.create_task(pool.unload("e"))
             await asyncio.sleep(0)
@@ -487,13 +494,13 @@ def test_draining_lets_an_answer_end_and_refuses_the_rest() -> None:
         holding = asyncio.Event()
 
         async def first() -> str:
-            async with pool.model(ECHO) as turn:
+            async with pool.model(ECHO) as lease:
                 holding.set()
-                return await said(turn, "[[slow 0.01]] a b")
+                return await said(lease, "[[slow 0.01]] a b")
 
         running = asyncio.create_task(first())
         await holding.wait()
-        waiting = asyncio.create_task(ask(pool))
+        waiting = asyncio.create_task(ask(pool, spec=LARGER))
         await asyncio.sleep(0)
         await pool.drain(20)
         assert await running == "[[slow 0.01]] a b"
@@ -508,8 +515,8 @@ def test_draining_lets_an_answer_end_and_refuses_the_rest() -> None:
 def test_draining_waits_no_longer_than_it_is_told() -> None:
     async def test() -> None:
         pool = Pool(Starter())
-        async with pool.model(ECHO) as turn:
-            events = turn.generate(GenerationRequest(prompt="[[slow 60]] a"))
+        async with pool.model(ECHO) as lease:
+            events = lease.answer(GenerationRequest(prompt="[[slow 60]] a"))
             await anext(events)
             await pool.drain(0.01)
             with pytest.raises(ShuttingDown):
@@ -535,5 +542,204 @@ def test_who_runs_may_be_asked_from_any_thread_while_requests_come_and_go() -> N
 
             asking = asyncio.to_thread(ask)
             await asyncio.gather(asking, *(come_and_go() for _ in range(4)))
+
+    run(test)
+
+
+# --- how long, how many, how large --------------------------------------------------------------
+
+
+async def gone(pool: Pool, *ids: str) -> None:
+    """Until these models are in memory no more."""
+    while pool.running().keys() & set(ids):  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.005)
+
+
+def test_an_idle_model_is_unloaded_when_its_time_is_over_and_loaded_again() -> None:
+    async def test() -> None:
+        start = Starter()
+        async with pool_of(start, keep_alive=0.05) as pool:
+            for _ in range(2):
+                assert await ask(pool, "[[slow 0.05]] longer than it is kept")
+                assert pool.running() == {"e": "running"}
+                await gone(pool, "e")
+                assert repr(pool) == "<Pool empty>"
+            assert [process.alive for process in start.made] == [False, False]
+
+    run(test)
+
+
+@pytest.mark.parametrize(("kept", "asked"), [(900.0, 0), (900.0, 0.01), (0, None)])
+def test_the_time_is_the_requests_else_the_pools(kept: float, asked: float | None) -> None:
+    async def test() -> None:
+        async with pool_of(Starter(), keep_alive=kept) as pool:
+            async with pool.model(ECHO, keep_alive=asked):
+                assert pool.running() == {"e": "running"}
+            await gone(pool, "e")
+
+    run(test)
+
+
+def test_of_several_requests_the_latest_says_how_long() -> None:
+    async def test() -> None:
+        async with pool_of(Starter(), keep_alive=0) as pool:
+            for keep_alive, expires_in in ((inf, None), (100, 100)):
+                async with pool.model(ECHO), pool.model(ECHO, keep_alive=keep_alive):
+                    pass
+                [seen] = pool.seen()
+                assert seen.expires_in == pytest.approx(expires_in, abs=5)
+            async with pool.model(ECHO, keep_alive=100), pool.model(ECHO):
+                pass
+            await gone(pool, "e")
+
+    run(test)
+
+
+def test_a_model_that_somebody_was_told_to_come_again_for_is_kept_for_them() -> None:
+    async def test() -> None:
+        start = Starter()
+        start.shut_the_gate()
+        async with pool_of(start, load_patience=0.01, keep_alive=0) as pool:
+            with pytest.raises(ModelLoading):
+                await ask(pool)
+            start.gate.set()
+            await load_ended(pool)
+            await asyncio.sleep(0)
+            assert repr(pool) == "<Pool e loaded 0+0>"
+            assert await ask(pool) == "hello"
+            assert len(start.made) == 1
+
+    run(test)
+
+
+def test_beyond_the_slots_so_many_wait_and_the_next_is_told_to_come_later() -> None:
+    async def test() -> None:
+        start = Starter()
+        async with pool_of(start, max_queue=2) as pool, AsyncExitStack() as stack:
+            for _ in range(4):
+                await stack.enter_async_context(pool.model(TWO_SLOTS))
+            with pytest.raises(QueueFull) as caught:
+                await ask(pool, spec=TWO_SLOTS)
+            assert (caught.value.status, caught.value.retry_after) == (429, 5)
+            assert "2 requests wait for the model 'e'" in caught.value.message
+            assert await ask(pool, spec=OTHER) == "hello"
+            await stack.aclose()
+            assert await ask(pool, spec=TWO_SLOTS) == "hello"
+
+    run(test)
+
+
+def test_those_who_wait_for_a_load_count_too() -> None:
+    async def test() -> None:
+        start = Starter()
+        start.shut_the_gate()
+        async with pool_of(start, max_queue=1) as pool:
+            waiting = [asyncio.create_task(ask(pool)) for _ in range(2)]
+            await start.asked.wait()
+            with pytest.raises(QueueFull):
+                await ask(pool)
+            start.gate.set()
+            assert await asyncio.gather(*waiting) == ["hello", "hello"]
+
+    run(test)
+
+
+def weighing(id: str, size: int, folder: Path) -> ModelSpec:
+    path = folder / f"{id}.gguf"
+    path.write_bytes(bytes(size))
+    return ModelSpec(id=id, engine="echo", path=str(path))
+
+
+def test_idle_models_make_room_and_those_in_use_are_waited_for(tmp_path: Path) -> None:
+    async def test() -> None:
+        start = Starter()
+        one, two, three = (weighing(id, 40, tmp_path) for id in ("one", "two", "three"))
+        async with pool_of(start, memory_budget=100) as pool:
+            for spec in (one, two):
+                await ask(pool, spec=spec)
+            await ask(pool, spec=one)
+            await ask(pool, spec=three)
+            assert pool.running() == {"one": "running", "three": "running"}
+            async with pool.model(one) as first, pool.model(three):
+                waiting = asyncio.create_task(ask(pool, spec=two))
+                await asyncio.sleep(0)
+                later = asyncio.create_task(ask(pool, "later", spec=one))
+                assert await said(first, "not disturbed") == "not disturbed"
+                assert pool.running() == {"one": "running", "three": "running"}
+            assert (await waiting, await later) == ("hello", "later")
+            left = [(process.spec.id, process.spec.memory) for process in start.made]
+            assert left[:3] == [("one", 100), ("two", 52), ("three", 52)]
+
+    run(test)
+
+
+def test_an_idle_model_that_goes_keeps_those_who_want_it_later_waiting(tmp_path: Path) -> None:
+    async def test() -> None:
+        one, two = (weighing(id, 60, tmp_path) for id in ("one", "two"))
+        async with pool_of(Starter(), memory_budget=100) as pool:
+            async with pool.model(one):
+                waiting = asyncio.create_task(ask(pool, "second", spec=two))
+                await asyncio.sleep(0)
+                later = asyncio.create_task(ask(pool, "third", spec=one))
+                await asyncio.sleep(0)
+            assert (await waiting, await later) == ("second", "third")
+
+    run(test)
+
+
+def test_how_models_are_is_told(tmp_path: Path) -> None:
+    async def test() -> None:
+        start = Starter()
+        slots = msgspec.structs.replace(weighing("b", 100, tmp_path), slots=2)
+        async with pool_of(start, keep_alive=60) as pool, AsyncExitStack() as stack:
+            for _ in range(3):
+                await stack.enter_async_context(pool.model(slots))
+            await ask(pool, spec=ModelSpec(id="c", engine="echo"))
+            start.shut_the_gate()
+            loading = asyncio.create_task(ask(pool, spec=ModelSpec(id="a", engine="echo")))
+            await start.asked.wait()
+            *told, idle = pool.seen()
+            assert told == [
+                Seen(id="a", state="starting", engine="echo", busy=0, waiting=1),
+                Seen(
+                    id="b",
+                    state="running",
+                    engine="echo",
+                    device="nothing",
+                    slots=2,
+                    busy=2,
+                    waiting=1,
+                    memory=120,
+                ),
+            ]
+            assert idle.expires_in == pytest.approx(60, abs=10)
+            start.gate.set()
+            await loading
+
+    run(test)
+
+
+def test_a_stopped_model_is_said_to_be_until_it_runs_again() -> None:
+    async def test() -> None:
+        async with pool_of(Starter()) as pool:
+            await ask(pool)
+            assert not pool.was_stopped("e")
+            await pool.stop("e")
+            assert (pool.was_stopped("e"), pool.running()) == (True, {})
+            await pool.stop("e")
+            assert await ask(pool) == "hello"
+            assert not pool.was_stopped("e")
+
+    run(test)
+
+
+def test_stopping_ends_answers_with_an_error_that_says_so() -> None:
+    async def test() -> None:
+        async with pool_of(Starter()) as pool, pool.model(ECHO) as lease:
+            events = lease.answer(SLOW)
+            await until(Started, events)
+            await pool.stop("e")
+            with pytest.raises(EngineDied, match="The model 'e' was stopped"):
+                [event async for event in events]
 
     run(test)
