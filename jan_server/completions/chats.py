@@ -124,7 +124,8 @@ class Chats:
                 include_usage=include_usage,
                 truncated=ready.truncated,
             )
-            async with aclosing(answers(opened.lease, requests, client=client)) as events:
+            events = answers(opened.lease, requests, client=client, field="$.messages")
+            async with aclosing(events):
                 async for index, event in events:
                     if isinstance(event, Queued):
                         yield event

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from jan_server.completions.inputs import Input, read_inputs
 from jan_server.completions.opening import Opening, answers
@@ -34,10 +35,12 @@ class Embeddings:
             _check_length(request, model.id, opened.lease.info)
             vectors, tally = [], Tally()
             requests = [EmbeddingRequest(prompt=prompt) for prompt in inputs]
-            async for _, event in answers(opened.lease, requests, client=client):
-                tally.take(event)
-                if isinstance(event, Embedded):
-                    vectors.append(event.vector)
+            events = answers(opened.lease, requests, client=client, field="$.input")
+            async with aclosing(events):
+                async for _, event in events:
+                    tally.take(event)
+                    if isinstance(event, Embedded):
+                        vectors.append(event.vector)
         in_base64 = request.encoding_format == "base64"
         tokens = tally.usage().prompt_tokens
         return EmbeddingList(

@@ -13,6 +13,7 @@ from jan_server import ids
 from jan_server.engines.base import Event, Request
 from jan_server.engines.lease import Lease
 from jan_server.engines.pool import Pool
+from jan_server.errors import ContextLengthExceeded
 from jan_server.models import KnownModel, Models
 
 
@@ -49,19 +50,25 @@ class Opening:
         """
         asked = None if keep_alive is UNSET else keep_alive
         seconds = self._models.keep_alive(model, asked)
-        async with self._pool.model(self._models.spec(model), keep_alive=seconds) as lease:
+        spec = await asyncio.to_thread(self._models.spec, model)
+        async with self._pool.model(spec, keep_alive=seconds) as lease:
             yield Opened(model, lease)
 
 
 async def answers(
-    lease: Lease, requests: Iterable[Request], *, client: str
+    lease: Lease, requests: Iterable[Request], *, client: str, field: str
 ) -> AsyncGenerator[tuple[int, Event]]:
     """The events of several requests, each with its number, one request after the other.
 
     Not side by side: the prompt is computed once and then cached for the next, and one client
-    does not take all slots. Closing it ends the work.
+    does not take all slots. Closing it ends the work. `field` is where the prompts come from: an
+    error that a prompt is too long names it.
     """
     for index, request in enumerate(requests):
         async with aclosing(lease.answer(request, client=client)) as events:
-            async for event in events:
-                yield index, event
+            try:
+                async for event in events:
+                    yield index, event
+            except ContextLengthExceeded as error:
+                error.param = field
+                raise

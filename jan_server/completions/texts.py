@@ -23,7 +23,7 @@ from jan_server.completions.opening import Opened, Opening, answers
 from jan_server.completions.seeds import seeded
 from jan_server.completions.usage import Tally
 from jan_server.engines.base import Event, Finished, GenerationRequest, Piece, Queued, Started
-from jan_server.errors import ContextLengthExceeded, ParameterNotSupported
+from jan_server.errors import ParameterNotSupported
 from jan_server.models import KnownModel
 from jan_server.types.completion import (
     Completion,
@@ -81,16 +81,13 @@ class Texts:
             ]
             echoes = await _echoes(prompts, opened) if request.echo else [""] * len(prompts)
             reply = TextReply(opened.model.id, echoes, n=n, include_usage=include_usage)
-            async with aclosing(answers(opened.lease, requests, client=client)) as events:
-                try:
-                    async for index, event in events:
-                        if isinstance(event, Queued):
-                            yield event
-                        for piece in reply.take(index, event):
-                            yield piece
-                except ContextLengthExceeded as error:
-                    error.param = "$.prompt"  # The engine thinks of messages.
-                    raise
+            events = answers(opened.lease, requests, client=client, field="$.prompt")
+            async with aclosing(events):
+                async for index, event in events:
+                    if isinstance(event, Queued):
+                        yield event
+                    for piece in reply.take(index, event):
+                        yield piece
 
 
 def _check(request: CompletionRequest) -> None:

@@ -20,7 +20,7 @@ Truncation = Literal["auto", "disabled"]
 class StreamOptions(Struct, kw_only=True):
     """`include_usage`: a last chunk without choices carries the usage."""
 
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class Sampling(Struct, kw_only=True):

@@ -69,6 +69,7 @@ def test_dimensions_can_only_be_the_models_own(embed):
         ({"input": None}, "$.input"),
         ({"encoding_format": "int8"}, "$.encoding_format"),
         ({"dimensions": 0}, "$.dimensions"),
+        ({"input": ["a", "a " * 3000]}, "$.input"),
     ],
 )
 def test_what_is_wrong_is_a_400_with_its_place(embed, sent, param):
