@@ -79,10 +79,11 @@ def test_where_nothing_changes_nothing_is_copied() -> None:
     assert changes.made(logits, [1, 2]) is logits
 
 
-def test_a_prompt_that_grows_is_looked_at_anew() -> None:
-    logits = logits_of("flat", 50, 0)
+def test_a_history_that_grows_is_looked_at_to_its_end() -> None:
+    logits = logits_of("flat", 500, 0)
     changes = Changes(sampling(repeat_penalty=2.0, repeat_last_n=-1))
-    for history in ([4], [4, 5], [4, 5, 6, 6]):
+    for size in (0, 1, 2, 4, 300, 301, 2000):
+        history = [id % 400 for id in range(size)]
         expected = changed(logits, history, [], sampling(repeat_penalty=2.0, repeat_last_n=-1))
         assert (changes.made(logits, history) == expected).all()
 

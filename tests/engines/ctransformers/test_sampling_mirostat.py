@@ -33,8 +33,9 @@ EITHER = [sampling(mirostat=1, temperature=1.0), sampling(mirostat=2, temperatur
 def test_zipfs_law_tells_how_many_are_left(shape: str, temperature: float, size: int) -> None:
     logits = logits_of(shape, size, 1)
     for mu in (0.5, 3.0, 10.0):
-        ids, _ = of_zipf(logits, temperature, mu)
-        assert ids.tolist() == falling(logits)[: zipf_kept(logits, temperature, mu)]
+        ids, _ = of_zipf(logits - logits.max(), temperature, mu)
+        count = zipf_kept(logits, temperature, mu)
+        assert ids.tolist() == ([*range(size)] if count == size else falling(logits)[:count])
 
 
 @pytest.mark.parametrize("shape", ["flat", "sharp", "middling", "ties", "holes"])
@@ -43,7 +44,7 @@ def test_zipfs_law_tells_how_many_are_left(shape: str, temperature: float, size:
 def test_what_surprises_more_than_mu_is_cut(shape: str, temperature: float, size: int) -> None:
     logits = logits_of(shape, size, 1)
     for mu in (-1e6, -3.0, 0.5, 3.0, 10.0):
-        ids, _ = of_surprise(logits, temperature, mu)
+        ids, _ = of_surprise(logits - logits.max(), temperature, mu)
         assert ids.tolist() == sorted(surprising(logits, temperature, mu))
 
 
@@ -67,9 +68,11 @@ def test_where_the_formula_has_no_value_its_limit_holds(
 
 def test_tokens_of_no_probability_tell_nothing_of_zipfs_law() -> None:
     logits = np.array([3, -np.inf, 2, -np.inf, 1], np.float32)
-    ids, weights = of_zipf(logits, 1.0, 1e9)
+    ids, weights = of_zipf(logits - logits.max(), 1.0, 1e9)
     assert weights[ids.tolist().index(1)] == 0
-    assert zipf_count(np.array([3.0, 2.0, 1.0]), 0.5, 5) == len(of_zipf(logits, 1.0, 0.5)[0])
+    assert zipf_count(np.array([3.0, 2.0, 1.0]), 0.5, 5) == len(
+        of_zipf(logits - logits.max(), 1.0, 0.5)[0]
+    )
 
 
 def chosen(values: Parameters, logits: Logits, count: int) -> tuple[list[int], list[float]]:

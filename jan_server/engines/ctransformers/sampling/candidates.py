@@ -5,8 +5,7 @@ Sorting 49k numbers (3 ms) is what has to be avoided, so only those that can be 
 - top-k: `ranking.largest`;
 - top-p: those that are each likelier than (1 - p) / 256; where these weigh too little, likelier
   than (1 - p) / size, as all the less likely ones together weigh less than 1 - p;
-- typical: the same with its own p, where what is left out is further from the entropy than what is
-  kept; else all of them.
+- typical: the same with its own p, and what is at least as near to the mean logit as the likeliest.
 
 All are exact but for rounding, a millionth of the mass; a test compares with a full sort.
 """
@@ -40,7 +39,9 @@ NO_WEIGHT = np.float32(-200)
 
 
 def keep(logits: Logits, values: Parameters) -> tuple[Ids | None, Logits | Doubles]:
-    """The tokens that may be drawn, the likeliest first, and their logits; None means all.
+    """The tokens that may be drawn, the likeliest first, and their logits less the largest.
+
+    None for the tokens means all, in the order of their ids.
 
     Raises like `ranking.check_peak`.
     """
@@ -56,11 +57,11 @@ def keep(logits: Logits, values: Parameters) -> tuple[Ids | None, Logits | Doubl
     elif values.min_p > 0:
         ids = in_order(logits, (logits >= _least(peak_of(logits), values.min_p)).nonzero()[0])
     else:
-        check_peak(float(logits.max(initial=-np.inf)))
-        return None, logits
-    ordered = logits[ids].astype(np.float64)
-    count = _count_kept(ordered, values, total)
-    return ids[:count], ordered[:count]
+        return None, logits - np.float32(peak_of(logits))
+    below = logits[ids].astype(np.float64)
+    below -= below[0]
+    count = _count_kept(below, values, total)
+    return ids[:count], below[:count]
 
 
 def _least(peak: float, min_p: float) -> np.float32:
@@ -69,19 +70,18 @@ def _least(peak: float, min_p: float) -> np.float32:
     return least
 
 
-def _count_kept(ordered: Doubles, values: Parameters, total: float | None) -> int:
-    """How many of the ordered candidates top-p and min-p leave; at least one.
+def _count_kept(below: Doubles, values: Parameters, total: float | None) -> int:
+    """How many of the candidates, in falling order, top-p and min-p leave; at least one.
 
     `total` is what everything weighs against the likeliest; None where the candidates are all.
     """
-    count = len(ordered)
+    count = len(below)
     if values.top_p < 1:
-        sums = np.exp(ordered - ordered[0]).cumsum()
+        sums = np.exp(below).cumsum()
         wanted = values.top_p * (sums[-1] if total is None else total)
         count = min(count, int(sums.searchsorted(wanted)) + 1)
     if values.min_p > 0:
-        likely = ordered >= ordered[0] + math.log(values.min_p)
-        count = min(count, int(likely.sum()))
+        count = min(count, int((below >= math.log(values.min_p)).sum()))
     return max(count, 1)
 
 
@@ -93,17 +93,18 @@ def nucleus_of_all(logits: Logits, p: float) -> tuple[Ids, float]:
     return in_order(logits, _likeliest(weights, total, p)), total
 
 
-def _likeliest(weights: Logits, total: float, p: float) -> Ids:
-    """Rising ids of tokens that weigh `p` of the total or more, and few others."""
-    ids: Ids = (weights >= (1 - p) * total / LIKELY_NUCLEUS).nonzero()[0]
-    if len(ids) and float(weights[ids].sum(dtype=np.float64)) >= p * total:
+def _likeliest(weights: Logits, total: float, p: float, *, least: float = np.inf) -> Ids:
+    """Rising ids of the tokens that weigh so much that together they weigh `p` of the total.
+
+    Few others, and all that weigh `least` or more.
+    """
+    likely = min((1 - p) * total / LIKELY_NUCLEUS, least)
+    ids: Ids = (weights >= likely).nonzero()[0]
+    if len(ids) and float(weights[ids].sum(dtype=np.float64)) > p * total:
         return ids
-    return (weights >= _rarest(total, p, len(weights))).nonzero()[0]
-
-
-def _rarest(total: float, p: float, size: int) -> float:
-    """A weight below which all of `size` tokens together weigh less than 1 - p of the total."""
-    return CAUTION * (1 - p) * total / size
+    # All below it together weigh less than 1 - p of the total.
+    rarest = CAUTION * (1 - p) * total / len(weights)
+    return (weights >= min(rarest, least)).nonzero()[0]
 
 
 def typical(logits: Logits, ids: Ids, p: float) -> Ids:
@@ -120,28 +121,24 @@ def typical(logits: Logits, ids: Ids, p: float) -> Ids:
     weights = np.exp(ordered - ordered[0])
     total = float(weights.sum())
     mean = float((weights * ordered).sum()) / total
-    return ids[nearest(ordered, weights, mean, p * total)]
+    return ids[_nearest(ordered, weights, mean, p * total)]
 
 
 def typical_of_all(logits: Logits, p: float) -> Ids:
-    """`typical` of all tokens, looking at the likeliest first."""
-    peak = np.float32(peak_of(logits))
-    below = np.maximum(logits - peak, NO_WEIGHT)
+    """`typical` of all tokens."""
+    below = np.maximum(logits - np.float32(peak_of(logits)), NO_WEIGHT)
     weights = np.exp(below)
     total = float(weights.sum())
     mean = float((weights * below).sum()) / total
-    ids = in_order(logits, _likeliest(weights, total, p))
-    ordered = below[ids].astype(np.float64)
-    places = nearest(ordered, weights[ids].astype(np.float64), mean, p * total)
-    farthest = float(np.abs(ordered[places] - mean).max())
-    # All that was not looked at lies below the last, on the far side of the mean.
-    if len(places) < len(ids) and farthest <= mean - ordered[-1]:
-        return ids[places]
-    return typical(logits, in_order(logits, np.arange(len(logits))), p)
+    # As far below the mean as the likeliest is above it: what weighs less is farther than any
+    # that weighs more.
+    ids = in_order(logits, _likeliest(weights, total, p, least=math.exp(2 * mean)))
+    places = _nearest(below[ids].astype(np.float64), weights[ids], mean, p * total)
+    return ids[places]
 
 
-def nearest(ordered: Doubles, weights: Doubles, mean: float, wanted: float) -> Ids:
+def _nearest(ordered: Doubles, weights: Doubles | Logits, mean: float, wanted: float) -> Ids:
     """Rising places of the fewest that weigh more than `wanted`, counted from the mean."""
     order = np.abs(ordered - mean).argsort(kind="stable")
-    count = int(weights[order].cumsum().searchsorted(wanted, side="right")) + 1
-    return np.sort(order[:count])
+    sums = weights[order].cumsum(dtype=np.float64)
+    return np.sort(order[: int(sums.searchsorted(wanted, side="right")) + 1])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from jan_server.engines.base import Parameters
 from jan_server.engines.ctransformers.sampling.ranking import Ids, Logits
+from jan_server.engines.ctransformers.sampling.recent import Recent
 from jan_server.errors import InvalidRequest
 
 # OpenAI: "values like -100 or 100 should result in a ban or exclusive selection".
@@ -35,6 +36,8 @@ class Changes:
 
     def __init__(self, values: Parameters, *, never: Collection[int] = ()) -> None:
         self._values = values
+        is_repetition_free = values.repeat_penalty == 1 or values.repeat_last_n == 0
+        self._recent = None if is_repetition_free else Recent(values.repeat_last_n)
         self._chosen = Counts()
         self._counts = bool(values.presence_penalty or values.frequency_penalty)
         added = {token: by for token, by in values.logit_bias.items() if by > BAN}
@@ -50,42 +53,33 @@ class Changes:
     def made(self, logits: Logits, history: Sequence[int]) -> Logits:
         """The changed logits: the same array where nothing changes, else a copy.
 
-        Raises InvalidRequest like `check_bias`.
+        `history` begins with what it was in the call before. Raises like `check_bias`.
         """
-        recent = self._recent(history)
-        if not (len(recent) or self._chosen or len(self._biased) or len(self._never)):
+        if not (self._recent or self._chosen or len(self._biased) or len(self._never)):
             return logits
         check_bias(self._values.logit_bias, len(logits))
         logits = logits.copy()
         if len(self._biased):
             logits[self._biased] += self._bias
-        if len(recent):
-            self._penalise_repetition(logits, recent)
+        if self._recent:
+            self._penalise_repetition(logits, self._recent.of(history))
         if self._chosen:
             self._penalise_presence(logits)
         if len(self._never):
             logits[self._never] = -np.inf
         return logits
 
-    def _recent(self, history: Sequence[int]) -> Ids:
-        """What the repeat penalty looks at; a token may be there more than once."""
-        count = self._values.repeat_last_n
-        if self._values.repeat_penalty == 1 or count == 0:
-            return NOTHING
-        return np.array(history if count < 0 else history[-count:], np.intp)
-
     def _penalise_repetition(self, logits: Logits, recent: Ids) -> None:
+        """Which of the two it is depends on the sign; it is the smaller one, for a real penalty."""
         penalty = np.float32(self._values.repeat_penalty)
         found = logits[recent]
-        logits[recent] = np.where(found > 0, found / penalty, found * penalty)
+        choose = np.minimum if penalty > 1 else np.maximum
+        logits[recent] = choose(found / penalty, found * penalty)
 
     def _penalise_presence(self, logits: Logits) -> None:
         ids, counts = self._chosen.arrays()
         logits[ids] -= counts * np.float32(self._values.frequency_penalty)
         logits[ids] -= np.float32(self._values.presence_penalty)
-
-
-NOTHING: Ids = np.zeros(0, np.intp)
 
 
 class Counts:

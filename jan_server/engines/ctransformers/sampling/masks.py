@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jan_server.engines.ctransformers.sampling.ranking import Ids
+from jan_server.engines.ctransformers.sampling.ranking import Ids, Logits
 
 Mask = NDArray[np.uint32]
 
 WORD = 32
-# Up to this share of words, taking them out is cheaper than unpacking all.
-FEW_WORDS = 1 / 8
+# Up to this share of words, working on their tokens alone is cheaper than on all.
+FEW = 1 / 8
 
 
 def is_allowed(mask: Mask, token: int) -> bool:
@@ -22,16 +22,22 @@ def is_allowed(mask: Mask, token: int) -> bool:
     return word < len(mask) and bool(int(mask[word]) >> bit & 1)
 
 
-def allowed(mask: Mask, size: int) -> Ids:
-    """The ids below `size` that are allowed, rising."""
+def allowed_few(mask: Mask, size: int) -> Ids | None:
+    """The ids below `size` that are allowed, rising; None where they are not few."""
     words = mask.nonzero()[0]
-    if len(words) > len(mask) * FEW_WORDS:
-        return bits_of(mask)[:size].nonzero()[0]
-    places, bits = bits_of(mask[words]).reshape(-1, WORD).nonzero()
+    if len(words) > len(mask) * FEW:
+        return None
+    octets = mask[words].astype("<u4", copy=False).view(np.uint8)
+    places, bits = np.unpackbits(octets, bitorder="little").reshape(-1, WORD).nonzero()
     ids: Ids = words[places] * WORD + bits
     return ids[: ids.searchsorted(size)]
 
 
-def bits_of(words: Mask) -> NDArray[np.bool_]:
-    octets = words.astype("<u4", copy=False).view(np.uint8)
-    return np.unpackbits(octets, bitorder="little").view(np.bool_)
+def masked(logits: Logits, mask: Mask) -> Logits:
+    """A copy in which tokens that are not allowed have -inf."""
+    octets = mask.astype("<u4", copy=False).view(np.uint8)
+    bits = np.unpackbits(octets, bitorder="little", count=len(logits))
+    logits = logits.copy()
+    # np.where takes 0.2 ms where allowed and forbidden tokens alternate, this always 0.02.
+    logits[(bits == 0).nonzero()[0]] = -np.inf
+    return logits

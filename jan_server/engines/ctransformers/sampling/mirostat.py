@@ -15,8 +15,8 @@ import math
 import numpy as np
 
 from jan_server.engines.base import Parameters
-from jan_server.engines.ctransformers.sampling.drawing import COLDEST, Numbers, drawn, weights_of
-from jan_server.engines.ctransformers.sampling.ranking import Ids, Logits, check_peak, largest
+from jan_server.engines.ctransformers.sampling.drawing import Numbers, drawn, scale, weights_of
+from jan_server.engines.ctransformers.sampling.ranking import Ids, Logits, largest, peak_of
 
 # llama.cpp's m: so many of the likeliest tell how fast probabilities fall.
 LIKELIEST = 100
@@ -33,22 +33,27 @@ class Mirostat:
 
     def pick(self, logits: Logits, temperature: float, chance: float) -> int:
         """A place in `logits`; raises like `ranking.check_peak`."""
-        check_peak(float(logits.max(initial=-np.inf)))
+        below = logits - np.float32(peak_of(logits))
         cut = of_zipf if self._version == 1 else of_surprise
-        ids, weights = cut(logits, temperature, self.mu)
+        ids, weights = cut(below, temperature, self.mu)
         place = drawn(weights, chance)
         surprise = math.log2(float(weights.sum(dtype=np.float64)) / float(weights[place]))
         self.mu -= self._eta * (surprise - self._tau)
         return int(ids[place])
 
 
-def of_zipf(logits: Logits, temperature: float, mu: float) -> tuple[Ids, Numbers]:
-    """Version 1: the k likeliest, k told by Zipf's law; their ids and weights."""
-    likeliest = largest(logits, LIKELIEST)
-    ordered = logits[likeliest].astype(np.float64) / max(temperature, COLDEST)
-    count = zipf_count(ordered[ordered > -np.inf], mu, len(logits))
-    ids = likeliest[:count] if count <= len(likeliest) else largest(logits, count)
-    return ids, weights_of(logits[ids].astype(np.float64), temperature)
+def of_zipf(below: Logits, temperature: float, mu: float) -> tuple[Ids, Numbers]:
+    """Version 1: the k likeliest, k told by Zipf's law; their ids and weights.
+
+    `below` are the logits less the largest.
+    """
+    ids = largest(below, LIKELIEST)
+    ordered = below[ids].astype(np.float64) / scale(temperature)
+    count = zipf_count(ordered[ordered > -np.inf], mu, len(below))
+    if count >= len(below):
+        return np.arange(len(below)), weights_of(below, temperature)
+    ids = ids[:count] if count <= len(ids) else largest(below, count)
+    return ids, weights_of(below[ids], temperature)
 
 
 def zipf_count(ordered: Numbers, mu: float, size: int) -> int:
@@ -77,12 +82,12 @@ def _log_ratio(excess: float, size: int) -> float:
     return math.log(excess / -math.expm1(-excess * math.log(size)))
 
 
-def of_surprise(logits: Logits, temperature: float, mu: float) -> tuple[Ids, Numbers]:
+def of_surprise(below: Logits, temperature: float, mu: float) -> tuple[Ids, Numbers]:
     """Version 2: those that surprise by at most `mu` bits, at least the likeliest; and weights."""
-    weights = weights_of(logits, temperature)
+    weights = weights_of(below, temperature)
     least = math.log(float(weights.sum())) - mu * math.log(2)
     # The likeliest weighs 1, of which the logarithm is 0.
     if least > 0:
-        return largest(logits, 1), np.ones(1)
+        return largest(below, 1), np.ones(1)
     ids = (weights >= math.exp(least)).nonzero()[0]
     return ids, weights[ids]

@@ -18,7 +18,7 @@ from jan_server.engines.base import Parameters
 from jan_server.engines.ctransformers.sampling.candidates import keep
 from jan_server.engines.ctransformers.sampling.changes import Changes
 from jan_server.engines.ctransformers.sampling.drawing import draw
-from jan_server.engines.ctransformers.sampling.masks import Mask, allowed, is_allowed
+from jan_server.engines.ctransformers.sampling.masks import Mask, allowed_few, is_allowed, masked
 from jan_server.engines.ctransformers.sampling.mirostat import Mirostat
 from jan_server.engines.ctransformers.sampling.ranking import Logits, greediest
 
@@ -36,8 +36,9 @@ class Sampler:
         self._numbers = numbers(values.seed)
 
     def choose(self, logits: Logits, history: Sequence[int], mask: Mask | None = None) -> int:
-        """The next token. `history` is everything evaluated, prompt and answer; not changed.
+        """The next token. `history` is everything evaluated, prompt and answer.
 
+        It is not changed, and begins with what it was in the call before.
         Raises ModelCannotRun when the logits are no numbers, InvalidRequest when bias, mask and
         `ignore_eos` leave no token, or the bias names one that is none.
         """
@@ -52,11 +53,12 @@ class Sampler:
         self._changes.count(token)
 
     def _pick_allowed(self, logits: Logits, mask: Mask) -> int:
-        """Only what the mask allows is looked at: few tokens are chosen from fast."""
         if self._values.temperature <= 0 and is_allowed(mask, token := greediest(logits)):
             return token
-        ids = allowed(mask, len(logits))
-        return int(ids[self._pick(logits[ids])])
+        ids = allowed_few(mask, len(logits))
+        return (
+            self._pick(masked(logits, mask)) if ids is None else int(ids[self._pick(logits[ids])])
+        )
 
     def _pick(self, logits: Logits) -> int:
         """A place in `logits`."""
@@ -65,8 +67,8 @@ class Sampler:
         chance = next(self._numbers)
         if self._mirostat is not None:
             return self._mirostat.pick(logits, self._values.temperature, chance)
-        ids, ordered = keep(logits, self._values)
-        place = draw(ordered, self._values.temperature, chance)
+        ids, below = keep(logits, self._values)
+        place = draw(below, self._values.temperature, chance)
         return place if ids is None else int(ids[place])
 
 
