@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class LlamaModel:
         self._encoder = encoder
         self._cores = cores
         self._constraints = Constraints(
-            tokens=vocabulary.spellings,
+            tokens=lambda: vocabulary.spellings,
             special=vocabulary.unspoken,
             ends=vocabulary.ends,
             encode=encoder.encode,
@@ -195,7 +196,7 @@ class _Answer:
         self._choices: list[Choice] = []
 
     @property
-    def reason(self) -> str:
+    def reason(self) -> Literal["stop", "length"]:
         return "stop" if self.ended else "length"
 
     def take(self, token: int, choice: Choice | None = None) -> Iterator[Piece]:

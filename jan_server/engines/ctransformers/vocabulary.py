@@ -22,6 +22,7 @@ BPE = "gpt2"
 
 # llama.h's enum llama_token_type.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+UNSPOKEN = frozenset({UNKNOWN, CONTROL, UNUSED})
 
 # Control tokens that end an answer even where the file names another as its end
 # (llama.cpp's list of end-of-generation tokens).
@@ -62,9 +63,12 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def piece(self, token: int) -> bytes:
         """What the token adds to an answer: nothing for control tokens."""
-        if self.types[token] in (CONTROL, UNKNOWN, UNUSED):
-            return b""
-        return self.spelled(token)
+        return b"" if self.types[token] in UNSPOKEN else self.spelled(token)
+
+    @property
+    def unspoken(self) -> list[int]:
+        """The tokens that add nothing to an answer."""
+        return [token for token, kind in enumerate(self.types) if kind in UNSPOKEN]
 
     def spelled(self, token: int) -> bytes:
         """The bytes that the token's text stands for."""

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from jan_server.engines.base import (
+    Constraint,
     Event,
     Finished,
     GenerationRequest,
@@ -23,12 +25,20 @@ from jan_server.engines.base import (
 )
 from jan_server.engines.ctransformers import builds, machine
 from jan_server.engines.ctransformers import engine as engine_module
-from jan_server.engines.ctransformers.engine import CTransformersEngine, LlamaModel, common_prefix
-from jan_server.engines.ctransformers.library import Build
+from jan_server.engines.ctransformers.builds import Build
+from jan_server.engines.ctransformers.engine import CTransformersEngine
+from jan_server.engines.ctransformers.fitting import fit
+from jan_server.engines.ctransformers.model import LlamaModel
+from jan_server.engines.ctransformers.sizing import context_bytes
 from jan_server.engines.ctransformers.vocabulary import read_vocabulary
 from jan_server.errors import InvalidRequest, ModelCannotRun
 from jan_server.gguf import read_header
-from tests.engines.contract import EngineContract, text_of
+from tests.engines.contract import (
+    ConstraintContract,
+    EmbeddingContract,
+    EngineContract,
+    text_of,
+)
 from tests.engines.ctransformers.conftest import spec_of
 from tests.tiny_gguf import CHATML, write_tiny_gguf
 
@@ -38,14 +48,15 @@ Tiny = Callable[[str], ModelSpec]
 KINDS = ["bpe tied", "bpe untied", "spm tied", "spm untied"]
 
 
-class TinyContract(EngineContract):
+class TinyContract(EngineContract, EmbeddingContract, ConstraintContract):
     kind: ClassVar[str]
     prompt = "<|im_start|>user\nHello world, what is the time?<|im_end|>\n<|im_start|>assistant\n"
 
     @pytest.fixture(scope="class")
     @classmethod
     def model(cls, tiny: Tiny) -> Iterator[LoadedModel]:
-        loaded = CTransformersEngine().load(tiny(cls.kind))
+        spec = msgspec.structs.replace(tiny(cls.kind), slots=2)
+        loaded = CTransformersEngine().load(spec)
         yield loaded
         loaded.close()
 
@@ -68,19 +79,26 @@ class TestUntiedSpm(TinyContract):
 
 def events_of(model: LlamaModel, prompt: str, **values: Any) -> list[Event]:
     plain = {"temperature": 0.0, "max_tokens": 8}
-    return list(model.generate(GenerationRequest(prompt=prompt, **(plain | values))))
+    request = GenerationRequest(prompt=prompt, **(plain | values))
+    return list(model.generate(model.tokenize(prompt), request))
 
 
 LONG = " the of and to in is that it was for" * 8  # 80 tokens of the tiny BPE vocabulary
 
 
 def test_a_loaded_model_says_what_its_file_says(tiny: Tiny, load: Load) -> None:
-    assert load(tiny("bpe tied")).info == ModelInfo(
+    spec = tiny("bpe tied")
+    model = load(spec)
+    fitted = fit(Path(spec.path), read_header(spec.path), spec.work_folder)
+    assert model.info == ModelInfo(
         context_length=256,
         chat_template=CHATML,
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
         device=f"cpu ({builds.find_build(0).name}), 1 threads",
+        memory=fitted.stat().st_size + context_bytes(read_header(fitted), 256),
+        embedding_length=64,
+        constrains=True,
     )
 
 
@@ -104,30 +122,44 @@ def test_a_context_of_nothing_is_refused(tiny: Tiny) -> None:
         CTransformersEngine().load(spec_of(Path(tiny("spm untied").path), ctx_len=0))
 
 
+def begun(events: list[Event]) -> int:
+    """How many tokens of the prompt were not computed again."""
+    started = events[0]
+    assert isinstance(started, Started)
+    return started.cached_tokens
+
+
 def test_the_prompt_is_evaluated_in_chunks_and_its_beginning_reused(tiny: Tiny, load: Load) -> None:
     model = load(tiny("bpe tied"))
-    assert events_of(model, LONG, max_tokens=0) == [
-        Started(80, 0),
-        Progress(64),
-        Progress(80),
-        Finished("length", 0),
-    ]
-    assert events_of(model, LONG, max_tokens=0)[:2] == [Started(80, 79), Progress(80)]
-    assert events_of(model, LONG + " on", max_tokens=0)[:2] == [Started(81, 80), Progress(81)]
-    assert events_of(model, LONG, max_tokens=0, cache_prompt=False)[:2] == [
-        Started(80, 0),
-        Progress(64),
-    ]
+    *read, finished = events_of(model, LONG, max_tokens=0)
+    assert read == [Started(0), Progress(64), Progress(79), Progress(80)]
+    assert isinstance(finished, Finished)
+    assert events_of(model, LONG, max_tokens=0)[:2] == [Started(79), Progress(80)]
+    assert events_of(model, LONG + " on", max_tokens=0)[:2] == [Started(80), Progress(81)]
+    assert begun(events_of(model, LONG, max_tokens=0, cache_prompt=False)) == 0
+
+
+def test_with_a_seed_only_whole_chunks_are_reused(tiny: Tiny, load: Load) -> None:
+    model = load(tiny("bpe tied"))
+    events_of(model, LONG)
+    assert begun(events_of(model, LONG, seed=1)) == 64
+    assert begun(events_of(model, LONG)) == 79
 
 
 def test_the_answer_is_reused_by_the_next_turn(tiny: Tiny, load: Load) -> None:
     model = load(tiny("bpe tied"))
     prompt = "<|im_start|>user\nHello world<|im_end|>\n"
-    first = events_of(model, prompt)
-    second = events_of(model, prompt + text_of(first) + "<|im_end|>\n", max_tokens=1)[0]
-    assert isinstance(first[0], Started)
-    assert isinstance(second, Started)
-    assert second.cached_tokens >= first[0].prompt_tokens
+    answer = text_of(events_of(model, prompt))
+    second = events_of(model, prompt + answer + "<|im_end|>\n", max_tokens=1)
+    assert begun(second) >= len(model.tokenize(prompt))
+
+
+def test_a_slot_keeps_what_another_does_not_touch(tiny: Tiny, load: Load) -> None:
+    model = load(msgspec.structs.replace(tiny("bpe tied"), slots=2))
+    tokens = model.tokenize(LONG)
+    request = GenerationRequest(prompt=LONG, temperature=0, max_tokens=1)
+    for slot, cached in ((0, 0), (1, 0), (0, 79), (1, 79)):
+        assert begun([*model.generate(tokens, request, slot=slot)]) == cached
 
 
 @pytest.mark.parametrize("taken", range(1, 7))
@@ -136,7 +168,8 @@ def test_after_a_cancel_the_next_answer_is_that_of_a_fresh_model(
 ) -> None:
     fresh = events_of(load(tiny("bpe untied")), LONG + " people", cache_prompt=False)
     model = load(tiny("bpe untied"))
-    events = iter(model.generate(GenerationRequest(prompt=LONG * 2, temperature=0, max_tokens=4)))
+    asked = GenerationRequest(prompt=LONG * 2, temperature=0, max_tokens=4)
+    events = iter(model.generate(model.tokenize(LONG * 2), asked))
     for _ in range(taken):
         next(events)
     events.close()  # type: ignore[attr-defined]  # a generator, as the protocol promises
@@ -146,15 +179,19 @@ def test_after_a_cancel_the_next_answer_is_that_of_a_fresh_model(
 def test_the_end_token_ends_the_answer_and_is_not_shown(
     tiny: Tiny, load: Load, tmp_path: Path
 ) -> None:
-    first = events_of(load(tiny("bpe tied")), " time")[2]
-    assert isinstance(first, Piece)
+    [first, *_] = (e for e in events_of(load(tiny("bpe tied")), " time") if isinstance(e, Piece))
     vocabulary = read_vocabulary(read_header(tiny("bpe tied").path))
     end = [*map(vocabulary.piece, range(len(vocabulary.tokens)))].index(first.text.encode())
     path = write_tiny_gguf(
         tmp_path / "ends.gguf", extra_metadata={"tokenizer.ggml.eot_token_id": end}
     )
-    events = events_of(load(spec_of(path)), " time")
-    assert events == [Started(1, 0), Progress(1), Finished("stop", 1)]
+    *read, finished = events_of(load(spec_of(path)), " time")
+    assert read == [Started(0), Progress(1)]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.completion_tokens) == ("stop", 1)
+    *_, finished = events_of(load(spec_of(path)), " time", ignore_eos=True)
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.completion_tokens) == ("length", 8)
 
 
 def test_penalties_change_the_answer(tiny: Tiny, load: Load) -> None:
@@ -166,6 +203,70 @@ def test_penalties_change_the_answer(tiny: Tiny, load: Load) -> None:
     assert len(texts) == 3
 
 
+CHANGES: dict[str, dict[str, Any]] = {
+    "logit_bias": {"logit_bias": {300: 100.0}},
+    "stop": {"stop": (" ",)},
+    "max_tokens": {"max_tokens": 3},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_of_these_changes_the_answer(tiny: Tiny, load: Load, name: str) -> None:
+    model = load(tiny("bpe tied"))
+    assert text_of(events_of(model, LONG)) != text_of(events_of(model, LONG, **CHANGES[name]))
+
+
+def test_only_visible_control_tokens_are_part_of_the_text(tiny: Tiny, load: Load) -> None:
+    model = load(tiny("bpe tied"))
+    [control] = model.tokenize("<|im_start|>", bos=False)
+    only = {"logit_bias": {control: 100.0}, "max_tokens": 2}
+    assert text_of(events_of(model, LONG, **only)) == ""
+    visible = events_of(model, LONG, visible=("<|im_start|>",), **only)
+    assert text_of(visible) == "<|im_start|>" * 2
+
+
+FORCED = Constraint(kind="regex", text="(the people|their first) water")
+
+
+def test_what_is_forced_is_told_and_counted_and_kept(tiny: Tiny, load: Load) -> None:
+    model = load(tiny("bpe tied"))
+    prompt = model.tokenize(LONG)
+    *_, piece, finished = events_of(model, LONG, constraint=FORCED, max_tokens=50)
+    text = text_of(events_of(model, LONG, constraint=FORCED, max_tokens=50))
+    assert text in ("the people water", "their first water")
+    assert isinstance(piece, Piece)
+    assert isinstance(finished, Finished)
+    assert finished.reason == "stop"
+    assert list(model.held(0))[: len(prompt)] == prompt
+
+
+def test_told_likelihoods_change_no_constrained_answer(tiny: Tiny, load: Load) -> None:
+    model = load(tiny("bpe tied"))
+    texts = [
+        text_of(events_of(model, LONG, constraint=FORCED, max_tokens=50, logprobs=logprobs))
+        for logprobs in (None, 2)
+    ]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("room", range(1, 6))
+def test_forced_tokens_end_where_the_room_does(tiny: Tiny, load: Load, room: int) -> None:
+    finished = events_of(
+        load(tiny("bpe tied")), LONG, constraint=FORCED, max_tokens=room, stop=("zzz",)
+    )[-1]
+    assert isinstance(finished, Finished)
+    assert finished.completion_tokens <= room
+
+
+def test_a_stop_string_within_what_is_forced_ends_the_answer(tiny: Tiny, load: Load) -> None:
+    model = load(tiny("bpe tied"))
+    events = events_of(model, LONG, constraint=FORCED, max_tokens=50, stop=(" water", "p", "f"))
+    assert text_of(events) in ("the ", "their ")
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.reason == "stop"
+
+
 def test_sampled_answers_differ_by_seed(tiny: Tiny, load: Load) -> None:
     model = load(tiny("spm untied"))
     texts = [text_of(events_of(model, LONG, temperature=1.0, seed=seed)) for seed in (1, 2, 1)]
@@ -175,19 +276,31 @@ def test_sampled_answers_differ_by_seed(tiny: Tiny, load: Load) -> None:
 def test_bos_is_put_in_front_once(load: Load, tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "bos.gguf", vocabulary="spm", tied=False, add_bos=True)
     model = load(spec_of(path))
-    counts = [events_of(model, prompt, max_tokens=0)[0] for prompt in ("the", "<s>the", "")]
-    assert counts == [Started(2, 0), Started(2, 1), Started(1, 0)]
+    assert [len(model.tokenize(text)) for text in ("the", "<s>the", "")] == [2, 2, 1]
+    assert len(model.tokenize("the", bos=False)) == 1
+
+
+@pytest.mark.parametrize("kind", ["bpe tied", "spm untied"])
+def test_a_prompt_with_half_a_character_is_refused(tiny: Tiny, load: Load, kind: str) -> None:
+    with pytest.raises(InvalidRequest, match="half a surrogate pair"):
+        load(tiny(kind)).tokenize("a\ud83d")
 
 
 @pytest.mark.parametrize(
-    ("prompt", "reason"), [("", "The prompt is empty"), ("a\ud83d", "half a surrogate pair")]
+    ("changes", "param"),
+    [
+        ({"prompt": (1, 10**6)}, "$.prompt"),
+        ({"prompt": (1, -1)}, "$.prompt"),
+        ({"logit_bias": {10**6: 1.0}}, "$.logit_bias"),
+    ],
 )
-def test_prompts_that_are_no_text_are_refused(
-    tiny: Tiny, load: Load, prompt: str, reason: str
+def test_ids_that_are_no_tokens_are_refused(
+    tiny: Tiny, load: Load, changes: dict[str, Any], param: str
 ) -> None:
-    for kind in ("bpe tied", "spm untied"):
-        with pytest.raises(InvalidRequest, match=reason):
-            events_of(load(tiny(kind)), prompt)
+    model = load(tiny("bpe tied"))
+    with pytest.raises(InvalidRequest) as caught:
+        model.check(GenerationRequest(**({"prompt": "x"} | changes)))
+    assert caught.value.param == param
 
 
 def cut_short(path: Path) -> None:
@@ -200,7 +313,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "text": (lambda path: path.write_text("Dear reader, " * 99), "it is text"),
     "missing": (lambda path: None, "No such file"),
     "architecture": (lambda path: write_tiny_gguf(path, architecture="qwen2"), "'qwen2'"),
-    "pre": (lambda path: write_tiny_gguf(path, pre="tekken"), "is 'tekken'"),
+    "pre": (lambda path: write_tiny_gguf(path, pre="nobody"), "is 'nobody'"),
     "biases": (
         lambda path: write_tiny_gguf(path, extra_tensors={"blk.0.attn_q.bias": (64,)}),
         r"the tensor blk\.0\.attn_q\.bias",
@@ -226,14 +339,13 @@ def test_without_an_nvidia_device_the_cpu_computes_and_says_so(tiny: Tiny, load:
 
 
 def test_where_the_gpu_library_does_not_load_the_cpu_computes_and_says_so(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     find = builds.find_build
     monkeypatch.setattr(
         builds, "find_build", lambda layers: Build("missing", layers) if layers else find(0)
     )
-    build, native = engine_module.open_model(Path(tiny("spm untied").path), 64, 9)
-    native.close()
+    build, _ = engine_module.open_build(9)
     assert build.gpu_layers == 0
     assert build.note.startswith("ctransformers' missing library does not load here: ")
 
@@ -255,14 +367,6 @@ def test_damaged_merges_are_refused(tmp_path: Path) -> None:
         CTransformersEngine().load(spec_of(path))
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "common"),
-    [([], [], 0), ([1], [], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([1, 2], [1, 3], 1)],
-)
-def test_common_prefix(first: list[int], second: list[int], common: int) -> None:
-    assert common_prefix(first, second) == common
-
-
 def test_the_engine_imports_nothing_that_takes_long(tiny: Tiny) -> None:
     """huggingface_hub, py-cpuinfo and the gguf package (only for fitting) cost 0.3, 1.2, 0.1 s."""
     CTransformersEngine().prepare(tiny("bpe tied"))
@@ -271,6 +375,8 @@ def test_the_engine_imports_nothing_that_takes_long(tiny: Tiny) -> None:
 import sys
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.ctransformers.engine import CTransformersEngine
+from jan_server.engines.ctransformers.fitting import fit
+from jan_server.engines.ctransformers.sizing import context_bytes
 CTransformersEngine().load(ModelSpec(
     id="t", engine="c", path={spec.path!r}, work_folder={spec.work_folder!r})).close()
 slow = {{"huggingface_hub", "cpuinfo", "gguf", "transformers"}} & set(sys.modules)
@@ -291,4 +397,10 @@ def test_smollm2_knows_the_capital_of_france(
     prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
     events = events_of(model, prompt, max_tokens=64)
     assert text_of(events) == "The capital of France is Paris."
-    assert (events[0], events[-1]) == (Started(16, 0), Finished("stop", 8))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert (len(model.tokenize(prompt)), finished.reason, finished.completion_tokens) == (
+        16,
+        "stop",
+        8,
+    )
