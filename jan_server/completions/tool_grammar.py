@@ -17,6 +17,7 @@ import msgspec
 from jan_server.completions.schemas import closed
 from jan_server.completions.tool_formats import ToolFormat
 from jan_server.engines.base import Constraint
+from jan_server.engines.constraints import JSON_LAYOUT
 from jan_server.types.tool import FunctionDefinition
 
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
@@ -29,7 +30,7 @@ _GAP = r"/\s{0,2}/"
 
 def forced(form: ToolFormat, tools: Sequence[FunctionDefinition], *, one: bool) -> Constraint:
     """The whole answer is calls."""
-    return _lark({"start": "GAP calls", "GAP": _GAP, **_calls(form, tools, one=one)})
+    return _lark({"start": "GAP calls", "GAP": _GAP, **_calls(form, tools, one=one)}, form)
 
 
 def offered(form: ToolFormat, tools: Sequence[FunctionDefinition], *, one: bool) -> Constraint:
@@ -37,10 +38,10 @@ def offered(form: ToolFormat, tools: Sequence[FunctionDefinition], *, one: bool)
     if not form.trigger:
         rules = _calls(form, tools, one=True)
         start = {"start": "GAP (FREE | calls)?", "GAP": _GAP, "FREE": _FREE_TEXT}
-        return _lark({**start, **rules})
+        return _lark({**start, **rules}, form)
     # Each call with its own trigger is a match of its own, and the next trigger begins the next.
     rules = _calls(form, tools, one=one or not form.opens, begun=form.trigger)
-    constraint = _lark({"start": "calls", **rules})
+    constraint = _lark({"start": "calls", **rules}, form)
     return msgspec.structs.replace(constraint, after=(form.trigger,), ends=one)
 
 
@@ -49,7 +50,7 @@ def either(
 ) -> Constraint:
     """The answer is calls, or else matches a JSON Schema. The form must have a trigger."""
     rules = _calls(form, tools, one=one)
-    return _lark({"start": "GAP (calls | answer)", **_answer(answer), **rules})
+    return _lark({"start": "GAP (calls | answer)", **_answer(answer), **rules}, form)
 
 
 def after_thinking(constraint: Constraint, closes: str) -> Constraint:
@@ -62,13 +63,21 @@ def after_thinking(constraint: Constraint, closes: str) -> Constraint:
 def _answer(constraint: Constraint) -> dict[str, str]:
     schema = msgspec.json.decode(constraint.text)
     if isinstance(schema, dict):
-        schema = {"x-guidance": _SPACING, **schema}
+        schema = {"x-guidance": JSON_LAYOUT, **schema}
     return {"GAP": _GAP, "answer": f"%json {json.dumps(schema)}"}
 
 
-def _lark(rules: dict[str, str]) -> Constraint:
-    text = "".join(f"{name}: {body}\n" for name, body in rules.items())
-    return Constraint(kind="lark", text=text)
+def _lark(rules: dict[str, str], form: ToolFormat | None = None) -> Constraint:
+    lines = [f"{name}: {body}\n" for name, body in rules.items()]
+    if form and _goes_on_as_it_ends(form):
+        # What two control tokens begin with alike would be forced upon the model, letter by letter,
+        # and neither token could come any more.
+        lines.insert(0, '%llguidance {"no_forcing": true}\n')
+    return Constraint(kind="lark", text="".join(lines))
+
+
+def _goes_on_as_it_ends(form: ToolFormat) -> bool:
+    return ((form.joint or "") + form.head)[:1] == form.closes[:1]
 
 
 def _calls(

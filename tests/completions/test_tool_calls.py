@@ -109,3 +109,9 @@ def test_text_is_told_as_soon_as_it_can_be_no_call():
 )
 def test_a_call_that_was_cut_off_stays_as_it_is(cut_off, calls):
     assert read(HERMES, [cut_off]) == ("", calls)
+
+
+def test_no_text_says_nothing():
+    parser = ToolCallParser(HERMES, NAMES, one=False)
+    parser.push(hermes(*PARIS)[:-25])
+    assert [part for part in parser.push("") if part] == []

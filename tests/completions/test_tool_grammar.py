@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 from jan_server.completions import tool_grammar
-from jan_server.completions.tool_formats import GRANITE, HERMES, LLAMA, MISTRAL_LIST
+from jan_server.completions.tool_formats import FORMATS, GRANITE, HERMES, LLAMA, MISTRAL_LIST
 from jan_server.completions.tool_words import write
 from jan_server.engines.base import Constraint
+from jan_server.engines.constraints import Constraints
 from tests.completions.transcripts import NOW, PARIS, ROME, TOOLS, WELL_FORMED, hermes, listed
 
 BYTES = LLTokenizer("byte")
@@ -142,3 +145,40 @@ def test_what_may_be_a_control_token_stands_alone():
     text = tool_grammar.forced(HERMES, TOOLS[:1], one=True).text
     assert r'call_0: "<tool_call>" "\n{\"name\": \"" "get_weather" ' in text
     assert r'"}\n" "</tool_call>"' in text
+
+
+CONTROLS = ["<end>", *dict.fromkeys(control for form in FORMATS for control in form.controls)]
+
+
+def encode(text):
+    """Letters as their bytes, control tokens as the ids behind those."""
+    control = "|".join(map(re.escape, CONTROLS))
+    parts = re.split(f"({control})", text)
+    return [
+        id
+        for part in parts
+        for id in ([256 + CONTROLS.index(part)] if part in CONTROLS else part.encode())
+    ]
+
+
+WITH_CONTROLS = Constraints(
+    tokens=[bytes([letter]) for letter in range(256)] + [text.encode() for text in CONTROLS],
+    special=range(256, 256 + len(CONTROLS)),
+    ends=encode("<end>"),
+    encode=encode,
+)
+
+
+@pytest.mark.parametrize("grammar", [tool_grammar.forced, tool_grammar.offered])
+@pytest.mark.parametrize("row", WELL_FORMED, ids=lambda row: f"{row.form.name}: {row.text}")
+def test_calls_are_written_in_control_tokens_where_the_vocabulary_has_them(grammar, row):
+    guide = WITH_CONTROLS.begin(grammar(row.form, TOOLS, one=False), visible=row.form.controls)
+    for token in encode(row.text):
+        assert allowed(guide, token)
+        guide.accept(token)
+    assert guide.complete or allowed(guide, *encode("<end>"))
+
+
+def allowed(guide, token):
+    mask = guide.mask()
+    return mask is None or bool(mask[token // 32] >> token % 32 & 1)
