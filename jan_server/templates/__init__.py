@@ -2,7 +2,8 @@
 
 A message is a mapping with `role` and `content`, both text; further keys are for the model's own
 template. The model's own is Jinja out of a file from the internet: `jinja.py` says what it cannot
-do. Jan's is `settings.prompt_template` of the manifest: `plain.py`.
+do, and `shapes.py` how messages are said to one that refuses them. Jan's is
+`settings.prompt_template` of the manifest: `plain.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from jan_server.errors import InvalidRequest
 from jan_server.templates import plain
-from jan_server.templates.plain import Message
+from jan_server.templates.shapes import Message, shapes, shows_all, without_developers
 
 # What the templates are given by us; `chat_template_kwargs` of a request adds to it.
 RESERVED = ("messages", "add_generation_prompt", "bos_token", "eos_token")
@@ -30,9 +31,12 @@ def render(
 ) -> str:
     """The prompt. It may begin with `bos_token` where the model's template writes that.
 
-    Raises InvalidRequest when the template refuses the messages or fails, and ModelCannotRun when
-    Jan's template cannot be split. May take up to `jinja.MAX_SECONDS`.
+    A template that refuses the messages, or leaves out what the system or the last user says, gets
+    them in another shape; where none helps, it has its way. Raises InvalidRequest when the template
+    refuses every shape or fails, and ModelCannotRun when Jan's template cannot be split. May take
+    up to `jinja.MAX_SECONDS`.
     """
+    messages = without_developers(messages)
     if chat_template:
         variables = {
             **_checked(chat_template_kwargs or {}),
@@ -57,17 +61,22 @@ def _with_the_models_own(
 ) -> str:
     from jan_server.templates import jinja  # Jinja takes 40 ms to import: not before it is needed
 
-    try:
-        return jinja.render(chat_template, messages, variables)
-    except jinja.TemplateRefused as refusal:
-        # Mistral's, Gemma's and others know no system role and say so: the user says it then.
-        folded = plain.fold_system(messages)
-        if folded is None:
-            raise
+    budget = jinja.Budget()  # for all shapes together
+    incomplete: list[str] = []
+    errors: list[InvalidRequest] = []
+    for shape in shapes(messages):
         try:
-            return jinja.render(chat_template, folded, variables)
-        except jinja.TemplateRefused:
-            raise refusal from None
+            prompt = jinja.render(chat_template, shape, variables, budget=budget)
+        except (jinja.TemplateRefused, jinja.TemplateFailed) as error:
+            errors.append(error)
+            continue
+        if shows_all(messages, shape, prompt):
+            return prompt
+        incomplete.append(prompt)
+    if incomplete:
+        return incomplete[0]
+    # What it said last it said of the shape that asks least of it.
+    raise next((e for e in reversed(errors) if isinstance(e, jinja.TemplateRefused)), errors[0])
 
 
 def _checked(variables: Mapping[str, Any]) -> Mapping[str, Any]:

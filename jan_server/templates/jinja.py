@@ -49,7 +49,11 @@ _SHOWN = 500
 
 
 class TemplateRefused(InvalidRequest):
-    """The template itself said no, by `raise_exception`."""
+    """The template said no to these messages, by `raise_exception`."""
+
+
+class TemplateFailed(InvalidRequest):
+    """The template met an error, as with something in these messages that it does not expect."""
 
 
 class _LimitReached(Exception):
@@ -57,23 +61,33 @@ class _LimitReached(Exception):
 
 
 def render(
-    template: str, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    variables: Mapping[str, Any],
+    *,
+    budget: Budget | None = None,
 ) -> str:
-    """The prompt. Raises TemplateRefused, and InvalidRequest for anything else that goes wrong."""
+    """The prompt. Raises TemplateRefused and TemplateFailed, which other messages might not meet,
+    and InvalidRequest for a template that is no template, or that uses up its budget.
+    """
     if len(template) > MAX_TEMPLATE:
         raise _failed(f"it has {len(template)} characters, and {MAX_TEMPLATE} are the limit")
     given = {"tools": None, "documents": None, **variables, "messages": [dict(m) for m in messages]}
-    token = _budget.set(_Budget())
+    token = _budget.set(budget or Budget())
     try:
         return _limited("".join(_compiled(template).generate(given)))
     except TemplateRefused:
         raise
     except jinja2.TemplateSyntaxError as error:
         raise _failed(f"line {error.lineno}: {error.message}") from error
-    except (_LimitReached, jinja2.TemplateError) as error:
+    except _LimitReached as error:
         raise _failed(str(error)) from error
-    except Exception as error:
+    except jinja2.TemplateError as error:
+        raise _failed(str(error), TemplateFailed) from error
+    except RecursionError as error:
         raise _failed(f"{type(error).__name__}: {error}") from error
+    except Exception as error:
+        raise _failed(f"{type(error).__name__}: {error}", TemplateFailed) from error
     finally:
         _budget.reset(token)
 
@@ -90,12 +104,12 @@ def names_read(template: str) -> frozenset[str]:
     return frozenset(name.name for name in parsed.find_all(nodes.Name) if name.ctx == "load")
 
 
-def _failed(reason: str) -> InvalidRequest:
-    return InvalidRequest(f"The model's chat template failed: {reason[:_SHOWN].rstrip('.')}.")
+def _failed(reason: str, kind: type[InvalidRequest] = InvalidRequest) -> InvalidRequest:
+    return kind(f"The model's chat template failed: {reason[:_SHOWN].rstrip('.')}.")
 
 
-class _Budget:
-    """What one rendering may still use."""
+class Budget:
+    """What may still be used, by one rendering or by several."""
 
     def __init__(self) -> None:
         self.deadline = time.monotonic() + MAX_SECONDS
@@ -109,7 +123,7 @@ class _Budget:
             raise _LimitReached(f"it takes longer than {MAX_SECONDS:g} s")
 
 
-_budget: ContextVar[_Budget] = ContextVar("the budget of the template that runs")
+_budget: ContextVar[Budget] = ContextVar("the budget of the template that runs")
 
 
 # 1. How large a value is, before it is made.
@@ -231,6 +245,23 @@ def _replace(
     return filters.do_replace(context, s, old, new, count)
 
 
+def _format(value: str, *args: Any, **kwargs: Any) -> str:
+    _check_percent(value, kwargs or args)
+    return filters.do_format(value, *args, **kwargs)
+
+
+@jinja2.pass_environment
+def _sum(
+    environment: jinja2.Environment,
+    values: Iterable[Any],
+    attribute: str | int | None = None,
+    start: float = 0,
+) -> Any:
+    if not isinstance(start, int | float):
+        raise _LimitReached("it adds up what are no numbers")
+    return filters.sync_do_sum(environment, values, attribute, start)
+
+
 def _indent(s: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
     wide = len(width) if isinstance(width, str) else width
     _check_indent(wide)
@@ -306,6 +337,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
             "escape",
             "first",
             "float",
+            "groupby",
             "int",
             "items",
             "last",
@@ -325,14 +357,17 @@ _FILTERS: dict[str, Callable[..., Any]] = {
             "trim",
             "unique",
             "upper",
+            "wordcount",
         )
     },
+    "format": _format,
     "indent": _indent,
     "join": _join,
     "list": _list,
     "replace": _replace,
     "round": _round,
     "string": _string,
+    "sum": _sum,
     "tojson": _tojson,
 }
 
@@ -343,7 +378,7 @@ _KEPT_GLOBALS = ("dict", "namespace", "range")
 _METHODS_OF_STR = frozenset(
     (
         "capitalize", "casefold", "count", "endswith", "find", "format", "index", "isalnum",
-        "isalpha", "isdecimal", "isdigit", "islower", "isnumeric", "isspace", "istitle",
+        "isalpha", "isascii", "isdecimal", "isdigit", "islower", "isnumeric", "isspace", "istitle",
         "isupper", "join", "lower", "lstrip", "partition", "removeprefix", "removesuffix",
         "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split",
         "splitlines", "startswith", "strip", "swapcase", "title", "upper",

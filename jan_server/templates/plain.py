@@ -8,20 +8,16 @@ assistant's text, for the model to go on from. Nothing is put after a turn, as i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from jan_server.errors import InvalidRequest, ModelCannotRun
-
-Message = Mapping[str, Any]
+from jan_server.templates.shapes import Message, without_system
 
 SYSTEM_MARK = "{system_message}"
 PROMPT_MARK = "{prompt}"
-
-# OpenAI's newer name for the system role.
-_SYSTEM_ROLES = ("system", "developer")
 
 
 class Form(Protocol):
@@ -29,7 +25,7 @@ class Form(Protocol):
 
 
 class SplitTemplate(msgspec.Struct, frozen=True):
-    """`system` is None where the template has no place for a system message."""
+    """`system` is None where the template has no place for a system message: the user says it."""
 
     system: str | None
     user: str
@@ -37,7 +33,7 @@ class SplitTemplate(msgspec.Struct, frozen=True):
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
         if self.system is None:
-            messages = fold_system(messages) or messages
+            messages = without_system(messages)
         texts = {"user": self.user, "assistant": self.assistant}
         said, turns = _system_apart(messages)
         prompt = f"{self.system or ''}{said}" if said else ""
@@ -50,10 +46,7 @@ class SplitTemplate(msgspec.Struct, frozen=True):
 
 class ChatML(msgspec.Struct, frozen=True):
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-        turns = (
-            f"<|im_start|>{_chatml_role(turn['role'])}\n{turn['content']}<|im_end|>\n"
-            for turn in messages
-        )
+        turns = (f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in messages)
         return "".join(turns) + ("<|im_start|>assistant\n" if add_generation_prompt else "")
 
 
@@ -74,24 +67,10 @@ def split_prompt_template(template: str) -> SplitTemplate:
     return SplitTemplate(system=system, user=user, assistant=assistant)
 
 
-def fold_system(messages: Sequence[Message]) -> list[Message] | None:
-    """The messages with the system's put before the first user's words; None if none is there."""
-    said, turns = _system_apart(messages)
-    first = next((index for index, turn in enumerate(turns) if turn["role"] == "user"), None)
-    if not said or first is None:
-        return None
-    turns[first] = {**turns[first], "content": f"{said}\n\n{turns[first]['content']}"}
-    return turns
-
-
 def _system_apart(messages: Sequence[Message]) -> tuple[str, list[Message]]:
-    said = [turn["content"] for turn in messages if turn["role"] in _SYSTEM_ROLES]
-    turns = [turn for turn in messages if turn["role"] not in _SYSTEM_ROLES]
+    said = [turn["content"] for turn in messages if turn["role"] == "system"]
+    turns = [turn for turn in messages if turn["role"] != "system"]
     return "\n\n".join(said), turns
-
-
-def _chatml_role(role: str) -> str:
-    return "system" if role in _SYSTEM_ROLES else role
 
 
 def _unknown_role(role: str, index: int) -> InvalidRequest:

@@ -1,4 +1,4 @@
-"""Messages -> prompt: the models' own templates, Jan's, ChatML; and templates that attack."""
+"""What chat templates may use, and what those that attack meet."""
 
 from __future__ import annotations
 
@@ -13,135 +13,14 @@ from hypothesis import strategies as st
 from jan_server.errors import InvalidRequest, ModelCannotRun
 from jan_server.templates import jinja, knows_tools, render
 
-SMOLLM2 = (
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
-    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}"
-    "{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-CHATML = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>' + '\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-LLAMA2 = (
-    "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}"
-    "{% set system_message = messages[0]['content'] %}{% else %}"
-    "{% set loop_messages = messages %}{% set system_message = false %}{% endif %}"
-    "{% for message in loop_messages %}"
-    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"
-    "{% endif %}{% if loop.index0 == 0 and system_message != false %}"
-    "{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}"
-    "{% else %}{% set content = message['content'] %}{% endif %}"
-    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}"
-    "{% endif %}{% endfor %}"
-)
-LLAMA3 = (
-    "{% set loop_messages = messages %}{% for message in loop_messages %}"
-    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
-    "+ message['content'] | trim + '<|eot_id|>' %}"
-    "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}"
-    "{% endfor %}{% if add_generation_prompt %}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
-)
-ZEPHYR = (
-    "{% for message in messages %}\n{% if message['role'] == 'user' %}\n"
-    "{{ '<|user|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n"
-    "{{ '<|system|>\n' + message['content'] + eos_token }}\n"
-    "{% elif message['role'] == 'assistant' %}\n"
-    "{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n"
-    "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
-)
-MISTRAL = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"
-    "{% endif %}{% if message['role'] == 'user' %}"
-    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
-    "{{ message['content'] + eos_token}}{% else %}"
-    "{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
-)
-JANS_TINYLLAMA = "<|system|>\n{system_message}<|user|>\n{prompt}<|assistant|>"
-JANS_MISTRAL = "[INST] {prompt} [/INST]"
-JANS_IMPORTED = "{system_message}\n### Instruction: {prompt}\n### Response:"
-
-SYSTEM = {"role": "system", "content": "Be brief."}
 HI = {"role": "user", "content": "Hi"}
 HELLO = {"role": "assistant", "content": "Hello!"}
-WHO = {"role": "user", "content": "Who?"}
-CHAT = [SYSTEM, HI, HELLO, WHO]
+CHAT = [{"role": "system", "content": "Be brief."}, HI, HELLO, {"role": "user", "content": "Who?"}]
 
 
 def by_itself(template: str, messages: list[dict[str, Any]] | None = None, **more: Any) -> str:
     return render(
         messages or [HI], chat_template=template, bos_token="<s>", eos_token="</s>", **more
-    )
-
-
-@pytest.mark.parametrize(
-    ("template", "messages", "prompt"),
-    [
-        (
-            SMOLLM2,
-            [HI],
-            "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
-            "Face<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
-        ),
-        (
-            CHATML,
-            CHAT,
-            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
-            "<|im_start|>assistant\nHello!<|im_end|>\n<|im_start|>user\nWho?<|im_end|>\n"
-            "<|im_start|>assistant\n",
-        ),
-        (
-            LLAMA2,
-            CHAT,
-            "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Hello! </s>"
-            "<s>[INST] Who? [/INST]",
-        ),
-        (
-            LLAMA3,
-            CHAT,
-            "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
-            "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\nHello!<|eot_id|>"
-            "<|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\n",
-        ),
-        (
-            ZEPHYR,
-            CHAT,
-            "<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\nHello!</s>\n"
-            "<|user|>\nWho?</s>\n<|assistant|>\n",
-        ),
-        (MISTRAL, [HI, HELLO, WHO], "<s>[INST] Hi [/INST]Hello!</s>[INST] Who? [/INST]"),
-    ],
-    ids=["smollm2", "chatml", "llama-2", "llama-3", "zephyr", "mistral"],
-)
-def test_the_models_own_templates(
-    template: str, messages: list[dict[str, Any]], prompt: str
-) -> None:
-    assert by_itself(template, messages) == prompt
-
-
-def test_a_system_message_that_the_template_refuses_is_said_by_the_user() -> None:
-    assert by_itself(MISTRAL, CHAT) == (
-        "<s>[INST] Be brief.\n\nHi [/INST]Hello!</s>[INST] Who? [/INST]"
-    )
-
-
-@pytest.mark.parametrize("messages", [[HI, HI], [SYSTEM, HI, HI], [SYSTEM]])
-def test_what_a_template_refuses_is_told_in_its_own_words(messages: list[dict[str, Any]]) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        by_itself(MISTRAL, messages)
-    assert (caught.value.param, caught.value.message) == (
-        "$.messages",
-        "The model's chat template refuses these messages: "
-        "Conversation roles must alternate user/assistant/user/assistant/...",
     )
 
 
@@ -174,6 +53,53 @@ def test_what_a_template_refuses_is_told_in_its_own_words(messages: list[dict[st
         ("{% set ns = namespace(n=1) %}{% set ns.n = ns.n + 1 %}{{ ns.n }}", "2"),
         ("{% if tools is defined and not tools %}none{% endif %}", "none"),
         ("{{ messages[0].content.__class__ }}", ""),
+        ("{{ '%s and %d' | format('x', 1) }}{{ '%s' | format('y') }}", "x and 1y"),
+        ("{{ [1, 2.5] | sum }}{{ [{'n': 3}] | sum(attribute='n', start=1) }}", "3.54"),
+        ("{% for role, turns in messages | groupby('role') %}{{ role }}{% endfor %}", "user"),
+        ("{{ 'one two' | wordcount }}{{ 'abc'.isascii() }}", "2True"),
+        ("{% for m in messages[::-1] %}{{ m['content'][:1] }}{% endfor %}", "H"),
+        (
+            "{% set d = dict(a=1, b=2) %}{% for k, v in d.items() %}{{ k }}{{ v }}{% endfor %}",
+            "a1b2",
+        ),
+        (
+            "{{ messages[0].get('name', 'nobody') }}{{ messages[0] | items | list | length }}",
+            "nobody2",
+        ),
+        (
+            "{{ messages | selectattr('role', 'equalto', 'user')"
+            " | map(attribute='content') | list }}",
+            "['Hi']",
+        ),
+        ("{{ messages | rejectattr('role', 'in', ['user']) | list }}", "[]"),
+        (
+            "{{ messages is iterable }}{{ messages[0] is mapping }}"
+            "{{ messages[0].content is string }}"
+            "{{ messages is sequence }}{{ 1 is number }}{{ none is none }}{{ x is undefined }}",
+            "True" * 7,
+        ),
+        (
+            "{% macro m(a, b=2) %}{{ a }}{{ b }}{{ caller() }}{% endmacro %}"
+            "{% call m(1) %}c{% endcall %}",
+            "12c",
+        ),
+        (
+            "{% for a in [1, 2] recursive %}{{ loop.index }}{{ loop.last }}"
+            "{{ loop.cycle('x', 'y') }}{% endfor %}",
+            "1Falsex2Truey",
+        ),
+        (
+            "{% for i in [1, 2, 3] %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{% endfor %}",
+            "13",
+        ),
+        (
+            "{{ {'b': [1], 'a': none} | tojson(sort_keys=true, separators=(',', ':')) }}",
+            '{"a":null,"b":[1]}',
+        ),
+        ("{{ 'ü' | tojson(ensure_ascii=true) }}", '"\\u00fc"'),
+        ("{% filter upper %}a{% endfilter %}{% set t %}b{% endset %}{{ t }}", "Ab"),
+        ("a\n    {% if true %}\n  b\n    {% endif %}\nc", "a\n  b\nc"),
+        ("{{ documents is none and tools is none }}", "True"),
     ],
 )
 def test_what_templates_may_use(template: str, prompt: str) -> None:
@@ -258,6 +184,9 @@ DOUBLED = (
         ("{{ '{:>1000000000}'.format(1) }}", "formats with a width"),
         ("{{ [1]|tojson(indent=10**9) }}", "indents by more than 64"),
         ("{{ 'a\n'|indent(10**9) }}", "indents by more than 64"),
+        ("{{ '%1000000000d'|format(1) }}", "formats with a width"),
+        ("{{ ('%s' * 999)|format('a' * 99999) }}", "a text of more than"),
+        ("{{ [[1]]|sum(start=[1]) }}", "adds up what are no numbers"),
         ("{{ range(100000)|join('x'*1000000) }}", "a text of more than"),
         ("{{ ('x'*1000000).join(range(100000)) }}", "a text of more than"),
         ("{{ ('a'*10**6)|replace('a', 'b'*10**6) }}", "a text of more than"),
@@ -334,73 +263,3 @@ def test_loops_without_output_end_when_the_time_is_over(monkeypatch: pytest.Monk
     with pytest.raises(InvalidRequest, match=r"takes longer than 0\.2 s"):
         by_itself("{% set r = range(99999) %}" + loops)
     assert time.monotonic() - began < 2
-
-
-CHATML_PROMPT = (
-    "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
-    "<|im_start|>assistant\nHello!<|im_end|>\n<|im_start|>user\nWho?<|im_end|>\n"
-)
-
-
-@pytest.mark.parametrize(
-    ("prompt_template", "messages", "prompt"),
-    [
-        (None, CHAT, CHATML_PROMPT + "<|im_start|>assistant\n"),
-        ("", CHAT, CHATML_PROMPT + "<|im_start|>assistant\n"),
-        (
-            None,
-            [{"role": "developer", "content": "Be brief."}],
-            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>assistant\n",
-        ),
-        (JANS_TINYLLAMA, [HI], "<|user|>\nHi<|assistant|>"),
-        (
-            JANS_TINYLLAMA,
-            CHAT,
-            "<|system|>\nBe brief.<|user|>\nHi<|assistant|>Hello!<|user|>\nWho?<|assistant|>",
-        ),
-        (
-            JANS_TINYLLAMA,
-            [HI, SYSTEM, {"role": "developer", "content": "Rhyme."}],
-            "<|system|>\nBe brief.\n\nRhyme.<|user|>\nHi<|assistant|>",
-        ),
-        (JANS_MISTRAL, [HI, HELLO, WHO], "[INST] Hi [/INST]Hello![INST] Who? [/INST]"),
-        (JANS_MISTRAL, [SYSTEM, HI], "[INST] Be brief.\n\nHi [/INST]"),
-        (JANS_MISTRAL, [SYSTEM], "Be brief. [/INST]"),
-        (JANS_IMPORTED, [SYSTEM, HI], "Be brief.\n### Instruction: Hi\n### Response:"),
-        ("{prompt}", [HI], "Hi"),
-        ("A{prompt}B{prompt}", [HI], "AHiB{prompt}"),
-    ],
-)
-def test_jans_prompt_template_and_chatml(
-    prompt_template: str | None, messages: list[dict[str, Any]], prompt: str
-) -> None:
-    assert render(messages, prompt_template=prompt_template) == prompt
-
-
-def test_words_in_braces_in_a_message_are_only_words() -> None:
-    tricky = {"role": "user", "content": "{prompt} {system_message} {{ 7*7 }}"}
-    assert render([tricky], prompt_template=JANS_MISTRAL) == (
-        "[INST] {prompt} {system_message} {{ 7*7 }} [/INST]"
-    )
-    assert by_itself("{{ messages[0].content }}", [tricky]) == tricky["content"]
-
-
-def test_without_a_generation_prompt_the_conversation_just_ends() -> None:
-    assert render(CHAT, add_generation_prompt=False) == CHATML_PROMPT
-    assert render([HI], prompt_template=JANS_MISTRAL, add_generation_prompt=False) == "[INST] Hi"
-
-
-@pytest.mark.parametrize("template", ["{system_message}", "hello", "{prompt}{system_message}"])
-def test_a_template_that_cannot_be_split_is_said_with_the_place_to_mend_it(template: str) -> None:
-    with pytest.raises(ModelCannotRun) as caught:
-        render([HI], prompt_template=template)
-    assert caught.value.message == (
-        f"Cannot split prompt template {template!r}: it must hold {{prompt}}, and "
-        "{system_message} only before that. Mend settings.prompt_template in model.json."
-    )
-
-
-def test_a_role_that_jans_template_does_not_know_is_a_400_with_its_place() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        render([SYSTEM, HI, {"role": "tool", "content": "42"}], prompt_template=JANS_TINYLLAMA)
-    assert caught.value.param == "$.messages[2].role"
