@@ -116,7 +116,7 @@ def _take(values: dict[str, Any], found: Mapping[str, Any], *, source: str) -> N
         try:
             read = UNITS[key](value) if key in UNITS else value
             values[key] = msgspec.convert(read, fields[key], strict=False)
-        except (msgspec.ValidationError, ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:  # msgspec's are ValueErrors.
             raise SettingsInvalid(f"The setting {key!r} in {source} is wrong: {error}.") from error
 
 

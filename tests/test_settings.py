@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from jan_server.errors import SettingsInvalid
@@ -44,8 +46,40 @@ def test_lists_are_written_as_toml_lists(tmp_path, settings_file):
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("keep-alive = 60", "keep_alive", 60.0),
+        ("keep-alive = '1h30m'", "keep_alive", 5400.0),
+        ("keep-alive = -1", "keep_alive", inf),
+        ("keep-alive = 0", "keep_alive", 0.0),
+        ("memory-budget = '8GB'", "memory_budget", 8 * 10**9),
+        ("memory-budget = 1000", "memory_budget", 1000),
+        ("max-queue = 0", "max_queue", 0),
+        ("n-parallel = 4", "n_parallel", 4),
+        ("stall-patience = 1.5", "stall_patience", 1.5),
+    ],
+)
+def test_how_models_are_kept_and_shared_can_be_set(tmp_path, settings_file, text, name, value):
+    settings_file.write_text(text)
+    assert getattr(resolve(tmp_path, {}), name) == value
+
+
+def test_units_are_understood_on_the_command_line(tmp_path):
+    found = resolve(tmp_path, {}, {"keep_alive": "5m", "memory_budget": "512MiB"})
+    assert (found.keep_alive, found.memory_budget) == (300.0, 2**29)
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("keep-alive = 'long'", ["'keep_alive'", "'long' is no duration such as 30s"]),
+        ("keep-alive = []", ["'keep_alive'", "settings.toml"]),
+        ("keep-alive = 1" + "0" * 400, ["'keep_alive'", "settings.toml"]),
+        ("memory-budget = 'much'", ["'memory_budget'", "'much' is no size such as 8GB"]),
+        ("memory-budget = 0", ["'memory_budget'", ">= 1"]),
+        ("max-queue = -1", ["'max_queue'", ">= 0"]),
+        ("n-parallel = 65", ["'n_parallel'", "<= 64"]),
+        ("stall-patience = 0", ["'stall_patience'", "> 0"]),
         ("prot = 1337", ["Unknown setting 'prot'", "settings.toml", "allowed-host"]),
         ("data-folder = 'x'", ["Unknown setting 'data_folder'"]),
         ("port = 'many'", ["'port'", "settings.toml", "int"]),

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from math import inf
 
 import pytest
+from starlette.testclient import TestClient
 
+from jan_server.app import create_app
+from jan_server.errors import InvalidRequest
+from jan_server.settings import Settings
+from tests.conftest import BASE_URL
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -269,3 +276,182 @@ def test_numbers_beyond_any_machine_are_left_out_and_said_once(client, write, da
         spec = models.spec(models.ready("tiny"))
     assert (spec.ctx_len, spec.gpu_layers, spec.threads) == (None, 0, None)
     assert caplog.text.count("model.json of tiny, settings, cpu_threads: left out") == 1
+
+
+# --- start and stop ----------------------------------------------------------------------------
+
+
+def chat(client, model, text="hi"):
+    body = {"model": model, "messages": [{"role": "user", "content": text}]}
+    return client.post("/v1/chat/completions", json=body)
+
+
+def loaded(client):
+    return client.get("/healthz").json()["loaded"]
+
+
+def state(client, model):
+    return client.get(f"/v1/models/{model}").json()["state"]
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_a_model_is_started_and_stopped(client, echo, method):
+    assert state(client, echo) == "downloaded"
+    answer = client.request(method, f"/v1/models/{echo}/start")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"id": "echo", "object": "model", "state": "running"},
+    )
+    assert state(client, echo) == "running"
+    for _ in range(2):  # Stopping one that is not running is fine.
+        answer = client.request(method, f"/v1/models/{echo}/stop")
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"id": "echo", "object": "model", "state": "stopped"},
+        )
+        assert (state(client, echo), loaded(client)) == ("stopped", [])
+    assert chat(client, echo).status_code == 200
+    assert state(client, echo) == "running"
+
+
+@pytest.mark.parametrize("spelled", ["org/echo", "org%2Fecho"])
+def test_an_id_with_slashes_is_started(client, write, spelled):
+    write("models/org/echo/model.json", {"engine": "echo"})
+    assert client.put(f"/v1/models/{spelled}/start").json()["id"] == "org/echo"
+    assert client.put(f"/v1/models/{spelled}/stop").json()["id"] == "org/echo"
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PATCH"])
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_start_and_stop_are_never_a_model_of_that_name(client, echo, method, verb):
+    assert client.request(method, f"/v1/models/{echo}/{verb}").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"ctx_len": 64, "n_parallel": 3}',
+        b'{"ctx_len": "64", "n_parallel": "3"}',
+        b'"{\\"ctx_len\\": 64, \\"n_parallel\\": 3}"',
+        b' {"ctx_len": 64, "n_parallel": 3, "ngl": 100, "prompt_template": "x", "vision": true}',
+    ],
+)
+@pytest.mark.parametrize("type", ["application/json", "text/plain"])
+def test_what_a_start_says_of_loading_holds_until_the_stop(client, echo, content, type):
+    headers = {"content-type": type}
+    assert client.put(f"/v1/models/{echo}/start", content=content, headers=headers).is_success
+    assert loaded(client)[0]["slots"] == 3
+    assert chat(client, echo, "word " * 70).json()["error"]["code"] == "context_length_exceeded"
+    assert loaded(client)[0]["slots"] == 3
+    client.put(f"/v1/models/{echo}/stop")
+    assert chat(client, echo, "word " * 70).status_code == 200
+    assert loaded(client)[0]["slots"] == 1
+
+
+def test_a_start_that_says_nothing_is_as_the_manifest_has_it(client, write):
+    settings = {"n_parallel": 2, "keep_alive": "1h"}
+    write("models/m/model.json", {"engine": "echo", "settings": settings})
+    client.put("/v1/models/m/start", json={"n_parallel": 4, "keep_alive": 10})
+    assert loaded(client)[0]["slots"] == 4
+    client.put("/v1/models/m/start", json={})
+    [m] = loaded(client)
+    assert (m["slots"], m["expires_in"]) == (2, pytest.approx(3600, abs=60))
+
+
+def test_unknown_settings_of_a_start_are_ignored_and_logged(client, echo, caplog):
+    assert client.put(f"/v1/models/{echo}/start", json={"vision": True}).status_code == 200
+    assert "a model is started with 'vision', which says nothing here" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"3", b'"x"', b'"', b'"[]"'])
+def test_a_start_with_another_body_is_a_400(client, echo, content):
+    assert client.put(f"/v1/models/{echo}/start", content=content).status_code == 400
+    assert loaded(client) == []
+
+
+@pytest.mark.parametrize(
+    ("id", "verb", "status", "code"),
+    [
+        ("nope", "start", 404, "model_not_found"),
+        ("nope", "stop", 404, "model_not_found"),
+        ("tinyllama-1.1b", "start", 404, "model_not_downloaded"),
+        ("tinyllama-1.1b", "stop", 200, None),
+        ("odd", "start", 422, "model_cannot_run"),
+        ("..", "start", 400, "invalid_id"),
+    ],
+)
+def test_what_cannot_be_started_or_stopped(client, write, id, verb, status, code):
+    write("models/odd/model.json", {"engine": "steam"})
+    answer = client.put(f"/v1/models/{id.replace('.', '%2E') if id == '..' else id}/{verb}")
+    assert (answer.status_code, answer.json().get("error", {}).get("code")) == (status, code)
+
+
+def test_a_start_that_fails_leaves_nothing_behind(client, echo, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/nonexistent/python")
+        answer = client.put(f"/v1/models/{echo}/start", json={"ctx_len": 64})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_died")
+    assert chat(client, echo, "word " * 70).status_code == 200
+
+
+def test_a_page_of_another_site_starts_and_stops_nothing(client, echo):
+    for verb in ("start", "stop"):
+        for method in ("PUT", "POST"):
+            answer = client.request(
+                method, f"/v1/models/{echo}/{verb}", headers={"origin": "https://evil.example"}
+            )
+            assert answer.status_code == 403
+    assert (loaded(client), state(client, echo)) == ([], "downloaded")
+
+
+def test_a_read_only_server_starts_and_stops(data_folder, echo):
+    settings = Settings(data_folder=data_folder, watch="off", read_only=True)
+    with TestClient(create_app(settings), base_url=BASE_URL) as client:
+        assert client.put(f"/v1/models/{echo}/start").json()["state"] == "running"
+        assert client.put(f"/v1/models/{echo}/stop").json()["state"] == "stopped"
+
+
+def test_the_servers_own_settings_are_for_models_that_say_nothing(data_folder, write):
+    write("models/plain/model.json", {"engine": "echo"})
+    write("models/own/model.json", {"engine": "echo", "settings": {"n_parallel": "2"}})
+    settings = Settings(data_folder=data_folder, watch="off", n_parallel=3, keep_alive=50)
+    with TestClient(create_app(settings), base_url=BASE_URL) as client:
+        for id in ("own", "plain"):
+            client.put(f"/v1/models/{id}/start")
+        assert [model["slots"] for model in loaded(client)] == [2, 3]
+        assert loaded(client)[1]["expires_in"] == pytest.approx(50, abs=20)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [(None, 60), (5, 5), ("2m", 120), (-1, inf), ("0", 0)]
+)
+def test_the_requests_keep_alive_goes_before_the_manifests(client, write, asked, seconds):
+    write("models/m/model.json", {"engine": "echo", "settings": {"keep_alive": "1m"}})
+    models = client.app.state.services.models
+    assert models.keep_alive(models.ready("m"), asked) == seconds
+
+
+def test_a_keep_alive_that_is_none_is_a_400(client, echo):
+    models = client.app.state.services.models
+    with pytest.raises(InvalidRequest, match="'soon' is no duration") as caught:
+        models.keep_alive(models.ready(echo), "soon")
+    assert caught.value.param == "$.keep_alive"
+
+
+def test_weights_replaced_while_loaded_are_loaded_anew(client, tiny, data_folder):
+    path = data_folder / "models/tiny/tiny.gguf"
+    client.put(f"/v1/models/{tiny}/start")
+    first = chat(client, tiny).json()["choices"][0]["message"]["content"]
+    write_tiny_gguf(path, seed=1)
+    assert chat(client, tiny).json()["choices"][0]["message"]["content"] != first
+    write_tiny_gguf(path, seed=0)
+    assert chat(client, tiny).status_code == 200
+
+
+def test_weights_deleted_while_loaded_are_a_404_that_says_so(client, tiny, data_folder):
+    client.put(f"/v1/models/{tiny}/start")
+    (data_folder / "models/tiny/tiny.gguf").unlink()
+    answer = chat(client, tiny)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_file_not_found")
+    assert client.put(f"/v1/models/{tiny}/stop").status_code == 200
+    assert state(client, tiny) == "not_downloaded"
