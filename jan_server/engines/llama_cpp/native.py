@@ -85,10 +85,9 @@ class NativeContext:
         params.n_batch = params.n_ubatch = min(self.largest_batch, context_length)
         ERRORS.clear()
         self._pointer = self._library.llama_init_from_model(model.pointer, params)
-        model.contexts += 1
         if not self._pointer:
-            self.close()
             raise ModelCannotRun(f"llama.cpp makes no context for {model.name}: {' '.join(ERRORS)}")
+        model.contexts += 1
         try:
             self._check(params)
         except ModelCannotRun:

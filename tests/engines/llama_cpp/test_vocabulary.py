@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from jan_server.engines.ctransformers.vocabulary import read_vocabulary as as_the_file_says
+from jan_server.engines.llama_cpp.native import NativeModel
+from jan_server.engines.llama_cpp.vocabulary import NativeEncoder, read_vocabulary
+from jan_server.gguf import read_header
+from tests.corpus import CORPUS
+
+KINDS = ["qwen2 bpe", "llama spm"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vocabulary_is_the_one_of_the_file(native: Callable[[str], NativeModel], tiny, kind: str):
+    """Two readers agree: llama.cpp, and our own of the file."""
+    header = read_header(tiny(kind))
+    ours, theirs = as_the_file_says(header), read_vocabulary(native(kind), header)
+    # The file's reader leaves a space in front; llama.cpp's unknown token spells nothing.
+    known = [token for token in range(len(ours.tokens)) if ours.tokens[token] != b"<unk>"]
+    assert [theirs.spelled(token) for token in known] == [ours.spelled(token) for token in known]
+    assert [theirs.piece(token) for token in known] == [ours.piece(token) for token in known]
+    for field in ("special", "bos", "eos", "add_bos", "add_space_prefix", "ends"):
+        assert getattr(theirs, field) == getattr(ours, field), field
+
+
+def test_every_text_becomes_tokens_that_spell_it(native: Callable[[str], NativeModel], tiny):
+    model = native("qwen2 bpe")
+    vocabulary = read_vocabulary(model, read_header(tiny("qwen2 bpe")))
+    encoder = NativeEncoder(model)
+    for text in CORPUS:
+        spelled = b"".join(map(vocabulary.spelled, encoder.encode(text)))
+        assert spelled.decode() == text
+
+
+def test_control_tokens_in_a_text_are_single_ones(native: Callable[[str], NativeModel]):
+    encoder = NativeEncoder(native("qwen2 bpe"))
+    assert encoder.encode("<|im_start|><|im_end|>") == [1, 2]
+    assert encoder.encode("") == []
