@@ -110,5 +110,5 @@ class Context:
         self._native.close()
 
     def _evaluate(self, tokens: Sequence[int], *, past: int, with_logits: bool = True) -> None:
-        with self._cores.evaluating() as threads:
+        with self._cores.evaluating(len(tokens)) as threads:
             self._native.eval(tokens, n_past=past, threads=threads, with_logits=with_logits)

@@ -3,15 +3,19 @@
 The library's threads wait for each other by spinning: more of them than cores and all stand still.
 So an evaluation gets as many threads as there are cores for each answer under way, one at least;
 and where there are more answers than cores, evaluations wait for one another in the order in which
-they came. How many threads compute does not change what comes out.
+they came. (What other programs take of the cores is `pace.py`'s concern.) How many threads compute
+does not change what comes out.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from jan_server.engines.ctransformers.pace import Pace
 
 
 def share(cores: int, answers: int) -> int:
@@ -27,6 +31,7 @@ class Cores:
         self._lock = threading.Lock()
         self._answers = 0
         self._free = count
+        self._pace = Pace()
         self._waiting: deque[tuple[int, threading.Event]] = deque()
 
     def __repr__(self) -> str:
@@ -44,19 +49,24 @@ class Cores:
                 self._answers -= 1
 
     @contextmanager
-    def evaluating(self) -> Iterator[int]:
-        """The number of threads to evaluate with, once so many cores are free."""
+    def evaluating(self, tokens: int = 1) -> Iterator[int]:
+        """The number of threads to evaluate so many tokens with, once so many cores are free."""
         with self._lock:
-            threads = share(self.count, self._answers)
+            wanted = share(self.count, self._answers)
+            threads = self._pace.limit(wanted, now=time.monotonic())
             turn = None if self._take(threads) else threading.Event()
             if turn:
                 self._waiting.append((threads, turn))
         if turn:
             turn.wait()
+        begun = time.monotonic()
         try:
             yield threads
         finally:
             self._give_back(threads)
+        with self._lock:
+            now = time.monotonic()
+            self._pace.took(now - begun, threads=threads, tokens=tokens, now=now)
 
     def _take(self, threads: int) -> bool:
         if self._waiting or self._free < threads:

@@ -202,10 +202,10 @@ class _Answer:
     def take(self, token: int, choice: Choice | None = None) -> Iterator[Piece]:
         """The piece that the token makes certain, if it does."""
         self.count += 1
-        self._unseen += 1
         if token in self._vocabulary.ends:
             self.ended = True
             return
+        self._unseen += 1
         if choice is not None:
             self._choices.append(choice)
         yield from self._piece(self._text.push(self._spelled(token)))

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from jan_server.engines.ctransformers import cores as cores_module
 from jan_server.engines.ctransformers.cores import Cores, share
 
 
@@ -88,3 +89,16 @@ def test_a_failed_evaluation_gives_its_cores_back() -> None:
     with pytest.raises(ValueError, match="no"), cores.evaluating():
         raise ValueError("no")
     assert repr(cores) == "<Cores 2 of 2 free, 0 answers>"
+
+
+def test_while_others_take_the_cores_half_the_threads_are_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0.0, 0.0, 0.01, 1.0, 1.0, 2.0, 2.0, 2.0, 2.1])
+    monkeypatch.setattr(cores_module.time, "monotonic", lambda: next(clock))
+    cores = Cores(2)
+    used = []
+    for _ in range(3):
+        with cores.evaluating() as threads:
+            used.append(threads)
+    assert used == [2, 2, 1]
