@@ -277,6 +277,18 @@ def test_an_answer_is_complete_when_only_its_end_could_follow(
     assert (guide.complete, tried.may_end(guide)) == (complete, True)
 
 
+@pytest.mark.parametrize("size", range(286, 291))
+def test_masks_have_a_bit_for_each_token(size: int) -> None:
+    tried = by_hand(*(b"%d" % number for number in range(1000, 1000 + size - 257)))
+    whole = tried.begin("regex", "[0-9]+")
+    after = tried.begin("regex", "[0-9]+", after=("#",))
+    assert tried.follow(whole, "1") == tried.follow(after, "#1") == ""
+    assert not whole.complete
+    masks = [whole.mask(), tried.begin("regex", "5").mask()]
+    assert [len(mask) for mask in masks if mask is not None] == [(size + 31) // 32] * 2
+    assert len(tried.allowed(whole)) == 10 + size - 257 + 1
+
+
 def test_all_tokens_that_end_may_end_a_match() -> None:
     tried = by_hand(special=(b"<end>", b"<stop>", b"<no>"))
     tried = Tried(tried.tokens, special={258}, ends={256, 257}, encode=tried.encode)

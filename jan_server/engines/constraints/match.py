@@ -68,7 +68,9 @@ class Match:
         import numpy as np
 
         if self._mask is None:
-            self._mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint32)
+            # It has a bit more than there are tokens, and then may have a word more.
+            bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint32)
+            self._mask = bits[: len(self._vocabulary.end_bits)]
             self._check()
         return self._mask
 
