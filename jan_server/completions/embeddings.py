@@ -32,7 +32,7 @@ class Embeddings:
         _check_not_empty(inputs)
         model = await self._opening.find(request.model)
         async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
-            _check_length(request, model.id, opened.lease.info)
+            check_length(request, model.id, opened.lease.info)
             vectors, tally = [], Tally()
             requests = [EmbeddingRequest(prompt=prompt) for prompt in inputs]
             events = answers(opened.lease, requests, client=client, field="$.input")
@@ -60,7 +60,8 @@ def _check_not_empty(inputs: Sequence[Input]) -> None:
             raise InvalidRequest(f"{path}: is empty.", param=path)
 
 
-def _check_length(request: EmbeddingsRequest, model: str, info: ModelInfo) -> None:
+def check_length(request: EmbeddingsRequest, model: str, info: ModelInfo) -> None:
+    """Raises ParameterNotSupported for a model without embeddings, or with others."""
     if not info.embedding_length:
         raise ParameterNotSupported(
             f"The model {model!r} embeds nothing: its engine gives text alone.", param="$.model"

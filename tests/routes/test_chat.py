@@ -431,6 +431,52 @@ def test_a_parameter_that_cannot_be_honoured_is_a_400_that_names_it(ask, name, v
     assert answer.json()["error"]["param"] == f"$.{name}"
 
 
+TOOL = {"type": "function", "function": {"name": "add"}}
+CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+
+
+def test_a_call_of_a_tool_is_told_apart(ask):
+    """The echo engine says what it was told of tools before it calls."""
+    answer = ask(CALL, tools=[TOOL]).json()
+    [choice] = answer["choices"]
+    [call] = choice["message"].pop("tool_calls")
+    assert call.pop("id")
+    assert call == {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    assert '"a": 1' not in choice["message"]["content"]
+    assert choice["finish_reason"] == "tool_calls"
+
+
+def test_a_stream_tells_of_a_call_as_it_grows(ask):
+    *chunks, last = events(ask(CALL, tools=[TOOL], stream=True))
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
+    assert (calls[0]["index"], calls[0]["function"]["name"]) == (0, "add")
+    assert "".join(call["function"].get("arguments", "") for call in calls) == '{"a": 1}'
+    assert last["choices"][0]["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize("more", [{}, {"tools": [TOOL], "tool_choice": "none"}])
+def test_without_tools_a_call_is_text(ask, more):
+    [choice] = ask(CALL, **more).json()["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (CALL, "stop")
+
+
+def test_a_tools_result_goes_with_its_call_when_both_are_left_out(client, write):
+    """In the template a call is text, and its result a user's turn."""
+    write("models/echo/model.json", {"engine": "echo", "settings": {"ctx_len": 24}})
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "x " * 10},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "three"},
+        {"role": "user", "content": "last"},
+    ]
+    body = {"model": "echo", "messages": messages, "truncation": "auto", "max_tokens": 4}
+    answer = client.post("/v1/chat/completions", json=body).json()
+    assert answer["truncated_messages"] == 3
+    assert answer["usage"]["prompt_tokens"] == 3
+
+
 def test_an_image_is_a_400_with_its_place(ask):
     answer = ask([{"type": "image_url", "image_url": {"url": "data:,"}}])
     assert answer.status_code == 400

@@ -7,6 +7,11 @@ import struct
 
 import pytest
 
+from jan_server.completions.embeddings import check_length
+from jan_server.engines.base import ModelInfo
+from jan_server.errors import ParameterNotSupported
+from jan_server.types.embedding import EmbeddingsRequest
+
 
 @pytest.fixture
 def embed(client, echo):
@@ -75,6 +80,14 @@ def test_dimensions_can_only_be_the_models_own(embed):
 def test_what_is_wrong_is_a_400_with_its_place(embed, sent, param):
     answer = embed(**sent)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def test_a_model_that_embeds_nothing_says_so():
+    request = EmbeddingsRequest(input="x")
+    with pytest.raises(ParameterNotSupported) as caught:
+        check_length(request, "mute", ModelInfo(context_length=8, embedding_length=0))
+    assert caught.value.param == "$.model"
+    assert "'mute' embeds nothing" in caught.value.message
 
 
 def test_a_model_that_is_not_there_is_a_404(embed):
