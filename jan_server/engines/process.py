@@ -272,11 +272,13 @@ class EngineProcess:
 
 
 def _told(returncode: int) -> str:
-    """How a child ended that we did not end ourselves."""
+    """How a child ended that we did not end ourselves, and what that often means."""
     ended = how_it_ended(returncode)
-    if ended != "was killed by SIGKILL":
-        return ended
-    return (
-        f"{ended}, probably by the system because memory ran out: "
-        "a smaller ctx_len or n_parallel in its model.json needs less"
-    )
+    return f"{ended}, {_MEANS[ended]}" if ended in _MEANS else ended
+
+
+_LESS = "a smaller ctx_len or n_parallel in its model.json needs less"
+_MEANS = {
+    "was killed by SIGKILL": f"probably by the system because memory ran out: {_LESS}",
+    "was killed by SIGABRT": f"as native code does that gets no memory: {_LESS}",
+}

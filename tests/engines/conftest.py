@@ -76,6 +76,7 @@ TOKENISING = {
     "tokenised for a while": lambda: time.sleep(0.1),
 }
 ANSWERING = {
+    "abort": lambda: os.abort(),
     "crash": lambda: signal.raise_signal(signal.SIGSEGV),
     "stuck": lambda: time.sleep(60),
     "stuck for a while": lambda: time.sleep(0.3),
