@@ -48,6 +48,10 @@ READING_CHANGES = {
     ("POST", "/detokenize"),
     ("POST", "/embeddings"),
     ("POST", "/tokenize"),
+    ("POST", "/models/{model_id:path}/start"),
+    ("PUT", "/models/{model_id:path}/start"),
+    ("POST", "/models/{model_id:path}/stop"),
+    ("PUT", "/models/{model_id:path}/stop"),
 }
 
 

@@ -1,0 +1,231 @@
+"""Each parameter has its effect, on a tiny model of random weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.tiny_gguf import write_tiny_gguf
+
+# The second variable makes the prompt another one, which the answer of a model shows.
+TEMPLATE = (
+    "{% for message in messages %}{{ message.content }}{% endfor %}"
+    "{{ mood }}{% if reasoning_effort == 'high' %} more{% endif %}"
+)
+P = 50
+"""The id of a token."""
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def tiny(write: Callable[..., Path], data_folder: Path) -> str:
+    manifest = {"settings": {"ctx_len": 128, "cpu_threads": 1}}
+    write("models/tiny/model.json", manifest)
+    path = data_folder / "models/tiny/tiny.gguf"
+    write_tiny_gguf(path, chat_template=TEMPLATE, add_bos=True)
+    return "tiny"
+
+
+@pytest.fixture
+def ask(client: TestClient, tiny: str) -> Ask:
+    """The first choice, of a request that is the same but for what is given."""
+    same = {
+        "model": tiny,
+        "messages": [{"role": "user", "content": "hello"}],
+        "seed": 1,
+        "temperature": 1.0,
+        "max_tokens": 24,
+    }
+
+    def post(**more: Any) -> dict[str, Any]:
+        answer = client.post("/v1/chat/completions", json={**same, **more})
+        assert answer.status_code == 200, answer.text
+        choice: dict[str, Any] = answer.json()["choices"][0]
+        return choice
+
+    return post
+
+
+def text(choice: dict[str, Any]) -> str:
+    said: str = choice["message"]["content"]
+    return said
+
+
+def test_with_a_seed_the_answer_is_the_same(ask: Ask) -> None:
+    assert text(ask()) == text(ask()) != text(ask(seed=2))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", 0.1),
+        ("top_p", 0.05),
+        ("top_k", 1),
+        ("min_p", 1),
+        ("typical_p", 0.05),
+        ("mirostat", 2),
+        ("presence_penalty", 2),
+        ("frequency_penalty", 2),
+        ("repeat_penalty", 1000),
+        ("logit_bias", {str(P): 100}),
+        ("logit_bias", [[P, 100]]),
+        ("max_tokens", 3),
+        ("stop", ["e"]),
+        ("chat_template_kwargs", {"mood": " part"}),
+        ("reasoning_effort", "high"),
+    ],
+)
+def test_another_value_gives_another_answer(ask: Ask, name: str, value: Any) -> None:
+    assert text(ask(**{name: value})) != text(ask())
+
+
+@pytest.mark.parametrize(("name", "value"), [("mirostat_tau", 1.5), ("mirostat_eta", 1.0)])
+def test_mirostat_has_two_values_of_its_own(ask: Ask, name: str, value: Any) -> None:
+    assert text(ask(mirostat=2, **{name: value})) != text(ask(mirostat=2))
+
+
+def test_the_repeat_penalty_looks_back_as_far_as_it_is_told(ask: Ask) -> None:
+    assert text(ask(repeat_penalty=1000, repeat_last_n=0)) == text(ask())
+
+
+def test_a_token_that_is_forbidden_is_not_said(ask: Ask) -> None:
+    favoured = ask(logprobs=True, temperature=0)
+    said = [tuple(token["bytes"]) for token in favoured["logprobs"]["content"]]
+    assert tuple(b"P") not in said
+    assert text(ask(logit_bias={str(P): 100})) == "P" * 24
+    assert "P" not in text(ask(logit_bias=[[P, False]], temperature=2))
+
+
+def test_presence_counts_once_and_frequency_each_time(ask: Ask) -> None:
+    """With both the first answer would be as the second."""
+    bias = {str(P): 20}
+    present = text(ask(temperature=0, logit_bias=bias, presence_penalty=2))
+    frequent = text(ask(temperature=0, logit_bias=bias, frequency_penalty=2))
+    assert present == "P" * 24
+    assert re.fullmatch("P{2,12}[^P].*", frequent, re.DOTALL)
+
+
+def test_an_end_that_is_ignored_does_not_end_the_answer(
+    ask: Ask, client: TestClient, tiny: str
+) -> None:
+    control = {"model": tiny, "content": "<|im_end|>", "add_special": False}
+    [end] = client.post("/v1/tokenize", json=control).json()["tokens"]
+    ended = ask(logit_bias={str(end): 100})
+    assert (text(ended), ended["finish_reason"]) == ("", "stop")
+    ignored = ask(logit_bias={str(end): 100}, ignore_eos=True)
+    assert ignored["finish_reason"] == "length"
+    assert text(ignored) != ""
+
+
+def test_likelihoods_are_the_models_own_and_fall(ask: Ask) -> None:
+    [token, *_] = ask(logprobs=True, top_logprobs=20)["logprobs"]["content"]
+    falling = [one["logprob"] for one in token["top_logprobs"]]
+    assert len(falling) == 20
+    assert falling == sorted(falling, reverse=True)
+    assert token["logprob"] <= falling[0] < 0
+    [greedy, *_] = ask(logprobs=True, top_logprobs=1, top_k=1)["logprobs"]["content"]
+    assert greedy["logprob"] == pytest.approx(falling[0])
+
+
+def test_each_of_several_choices_has_a_seed_of_its_own(client: TestClient, ask: Ask) -> None:
+    body = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "hello"}],
+        "seed": 1,
+        "temperature": 1.0,
+        "max_tokens": 24,
+        "n": 3,
+    }
+    choices = client.post("/v1/chat/completions", json=body).json()["choices"]
+    assert [text(choice) for choice in choices] == [text(ask(seed=seed)) for seed in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "matches"),
+    [
+        ("regex", "[ab]{5}", lambda said: re.fullmatch("[ab]{5}", said)),
+        ("guided_regex", "yes|no", lambda said: said in ("yes", "no")),
+        ("grammar", 'start: "yes" | "no"', lambda said: said in ("yes", "no")),
+        ("json_schema", {"type": "boolean"}, lambda said: isinstance(json.loads(said), bool)),
+        (
+            "response_format",
+            {
+                "type": "json_schema",
+                "json_schema": {"name": "b", "strict": True, "schema": {"enum": ["b"]}},
+            },
+            lambda said: json.loads(said) == "b",
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
+def test_an_answer_is_held_to_its_form(
+    client: TestClient, tiny: str, path: str, field: str, value: Any, matches: Callable[[str], Any]
+) -> None:
+    body = {
+        "model": tiny,
+        "messages": [{"role": "user", "content": "hello"}],
+        "prompt": "hello",
+        "max_tokens": 64,
+        field: value,
+    }
+    [choice] = client.post(f"/v1{path}", json=body).json()["choices"]
+    assert choice["finish_reason"] == "stop"
+    assert matches(choice["text"] if path == "/completions" else text(choice))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("regex", "("),
+        ("grammar", "start: nothing"),
+        ("json_schema", {"type": "no such"}),
+        ("logit_bias", {"999999": 1}),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_engine_cannot_read_is_a_400_before_the_first_byte(
+    client: TestClient, tiny: str, field: str, value: Any, stream: bool
+) -> None:
+    messages = [{"role": "user", "content": "hello"}]
+    body = {"model": tiny, "messages": messages, "stream": stream, field: value}
+    answer = client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400, answer.text
+
+
+def test_a_text_is_tokenised_as_each_server_does(client: TestClient, tiny: str) -> None:
+    def count(**sent: Any) -> int:
+        body = {"model": tiny, **sent}
+        number: int = client.post("/v1/tokenize", json=body).json()["count"]
+        return number
+
+    assert count(prompt="hello") == count(text="hello") == count(content="hello") + 1
+    assert count(prompt="hello", add_special_tokens=False) == count(content="hello")
+    assert count(content="hello", add_special=True) == count(prompt="hello")
+
+
+def test_a_text_that_is_gone_on_with_can_be_its_tokens(client: TestClient, tiny: str) -> None:
+    def answer(prompt: Any) -> str:
+        body = {"model": tiny, "prompt": prompt, "temperature": 0, "max_tokens": 8}
+        said: str = client.post("/v1/completions", json=body).json()["choices"][0]["text"]
+        return said
+
+    tokens = client.post("/v1/tokenize", json={"model": tiny, "prompt": "hello"}).json()["tokens"]
+    assert answer("hello") == answer(tokens) != answer(tokens[:-1])
+
+
+def test_embeddings_have_length_one_and_are_the_same_for_the_same_text(
+    client: TestClient, tiny: str
+) -> None:
+    body = {"model": tiny, "input": ["hello", "world", "hello"]}
+    one, other, again = (
+        item["embedding"] for item in client.post("/v1/embeddings", json=body).json()["data"]
+    )
+    assert sum(x * x for x in one) == pytest.approx(1, abs=1e-5)
+    assert one == again != other
