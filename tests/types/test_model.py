@@ -39,6 +39,14 @@ def test_numbers_may_be_written_as_strings() -> None:
     assert manifest.parameters == {"temperature": 0.7, "top_k": 40, "stream": True, "stop": "x"}
 
 
+@pytest.mark.parametrize("keep_alive", [300, 0.5, -1, "300", "5m", "1h30m", "-1"])
+def test_how_a_model_is_kept_and_shared_is_understood(keep_alive: float | str) -> None:
+    settings = {"keep_alive": keep_alive, "n_parallel": "4", "truncation": "auto"}
+    assert Manifest.from_value({"settings": settings}).settings == ModelSettings(
+        keep_alive=keep_alive, n_parallel=4, truncation="auto"
+    )
+
+
 def test_unknown_fields_are_not_its_business(caplog: pytest.LogCaptureFixture) -> None:
     value = {"id": "m", "colour": "red", "settings": {"x": 1}, "parameters": {"y": 2}}
     assert Manifest.from_value(value) == Manifest(id="m")
@@ -65,6 +73,21 @@ def nothing_was_logged_before() -> None:
             {"settings": {"ctx_len": 0}},
             Manifest(),
             "settings, ctx_len: left out: Expected `int` >= 1",
+        ),
+        (
+            {"settings": {"n_parallel": 65}},
+            Manifest(),
+            "settings, n_parallel: left out: Expected `int` <= 64",
+        ),
+        (
+            {"settings": {"keep_alive": "soon"}},
+            Manifest(),
+            "settings, keep_alive: left out: Expected `str` matching regex",
+        ),
+        (
+            {"settings": {"truncation": "some"}},
+            Manifest(),
+            "settings, truncation: left out: Invalid enum value 'some'",
         ),
         ({"settings": []}, Manifest(), "settings: left out: is not an object"),
         (
