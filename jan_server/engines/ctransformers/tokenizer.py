@@ -5,7 +5,8 @@ own text may hold them too is the templates' concern.)
 
 The library's own tokeniser knows neither control tokens nor how BPE text is cut. So BPE is done by
 Hugging Face's `tokenizers`, built from the file's tokens and merges; SentencePiece by the library,
-piece by piece between the control tokens.
+piece by piece between the control tokens (compared, over tests/corpus.py, with Mistral's published
+model in Google's sentencepiece).
 
 Encoders keep nothing between two calls, so several threads may use one at once, as far as
 `native` lets them.

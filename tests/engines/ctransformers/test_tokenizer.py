@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 
 from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers.cuts import CUTS
@@ -134,6 +135,27 @@ def test_each_cut_cuts_where_the_published_tokenizer_does(
 ) -> None:
     found = make_cutter(CUTS[cut]).pre_tokenize_str(text)
     assert [text[start:end] for _, (start, end) in found] == pieces
+
+
+@pytest.mark.parametrize(
+    ("cut", "published"),
+    [
+        ("gpt-2", [pre_tokenizers.ByteLevel(add_prefix_space=False)]),
+        (
+            "smollm",
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ],
+        ),
+    ],
+)
+def test_a_cut_is_what_the_published_file_is_made_of(
+    cut: str, published: list[pre_tokenizers.PreTokenizer]
+) -> None:
+    reference = pre_tokenizers.Sequence(published)
+    ours = make_cutter(CUTS[cut])
+    assert [*map(ours.pre_tokenize_str, CORPUS)] == [*map(reference.pre_tokenize_str, CORPUS)]
 
 
 def test_qwen2_composes_its_text(bpe: Vocabulary) -> None:
