@@ -24,21 +24,29 @@ BPE = "gpt2"
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 UNSPOKEN = frozenset({UNKNOWN, CONTROL, UNUSED})
 
-# Control tokens that end an answer even where the file names another as its end
-# (llama.cpp's list of end-of-generation tokens).
+# Tokens that end an answer even where the file names another as its end, and are control tokens
+# even where the file says that they are text: llama.cpp's list of end-of-generation tokens, those
+# of other architectures left out, and OpenChat's `<|end_of_turn|>`.
 END_TEXTS = frozenset(
-    {
-        b"</s>",
-        b"<|im_end|>",
-        b"<|endoftext|>",
-        b"<|end_of_text|>",
-        b"<|eot_id|>",
-        b"<|eom_id|>",
-        b"<|end|>",
-        b"<|end_of_turn|>",
-        b"<end_of_turn>",
-        b"<EOT>",
-    }
+    text.encode()
+    for text in (
+        "</s>",
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<|end_of_text|>",
+        "<|eot_id|>",
+        "<|eom_id|>",
+        "<|end|>",
+        "<|end_of_turn|>",
+        "<end_of_turn>",
+        "<end_of_utterance>",
+        "<｜end▁of▁sentence｜>",
+        "<EOT>",
+        "_<EOT>",
+        "[EOT]",
+        "[EOS]",
+        "<eos>",
+    )
 )
 END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 
@@ -139,7 +147,7 @@ def read_vocabulary(header: Header) -> Vocabulary:
     special = {
         text: token
         for token, (text, type) in enumerate(zip(tokens, types, strict=True))
-        if type in (CONTROL, USER_DEFINED, UNKNOWN) and text
+        if (type in (CONTROL, USER_DEFINED, UNKNOWN) and text) or text in END_TEXTS
     }
     named = {header.integer(f"tokenizer.ggml.{key}") for key in END_KEYS} - {None}
     texts = {token for text, token in special.items() if text in END_TEXTS}

@@ -107,7 +107,7 @@ REFUSED: list[tuple[str, Change, str]] = [
     ("bpe", key("llama.vocab_size", 7), "another size than its header says"),
     ("bpe", key("tokenizer.ggml.eos_token_id", 491), "eos_token_id is 491, which is no token"),
     ("bpe", key("tokenizer.ggml.pre", None), "(tokenizer.ggml.pre) is None; known are gpt-2"),
-    ("bpe", key("tokenizer.ggml.pre", "qwen2"), "(tokenizer.ggml.pre) is 'qwen2'"),
+    ("bpe", key("tokenizer.ggml.pre", "command-r"), "(tokenizer.ggml.pre) is 'command-r'"),
     ("bpe", key("tokenizer.ggml.merges", None), "it has no merges"),
     ("bpe", tokens(lambda found: [*found[:-1], b"\xff"]), "is not UTF-8"),
     (

@@ -95,6 +95,18 @@ def test_sentencepieces_spaces_before_text_are_not_shown(headers: dict[str, Head
     assert detokenize(bare, [1, the, the, 2, the]) == "<s> the the</s> the"
 
 
+def test_a_token_that_ends_answers_is_one_even_where_the_file_calls_it_text(
+    headers: dict[str, Header],
+) -> None:
+    header = headers["bpe"]
+    types = list(header.numbers("tokenizer.ggml.token_type") or ())
+    types[:3] = 3, 1, 1  # <|im_start|> and <|im_end|> as text
+    metadata = {**header.metadata, "tokenizer.ggml.token_type": tuple(types)}
+    found = read_vocabulary(msgspec.structs.replace(header, metadata=metadata))
+    assert found.special == {b"<|endoftext|>": 0, b"<|im_end|>": 2}
+    assert found.ends == {0, 2}
+
+
 def test_what_the_user_defined_is_shown_and_one_token(headers: dict[str, Header]) -> None:
     header = headers["spm"]
     types = list(header.numbers("tokenizer.ggml.token_type") or ())
