@@ -56,11 +56,16 @@ class ToolCallParser:
         return self._taken()
 
     def finish(self) -> list[Part]:
-        """The rest, when no more text comes. A call that was cut off stays as it is."""
-        if self._state in (self._in_text, self._at_beginning, self._at_call, self._in_odd_call):
+        """The rest, when no more text comes.
+
+        A call that was cut off in its arguments stays as it is. What is cut off before them is
+        text, but not behind a whole call: there it was to be another.
+        """
+        undecided = self._state in (self._at_beginning, self._at_call, self._in_odd_call)
+        if self._state == self._in_text or (undecided and not self.calls):
             self._say(self._held)
-            if not self.calls:
-                self._parts.append(self._text.finish())
+        if not self.calls:
+            self._parts.append(self._text.finish())
         self._held = ""
         return self._taken()
 

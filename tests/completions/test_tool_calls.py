@@ -105,6 +105,7 @@ def test_text_is_told_as_soon_as_it_can_be_no_call():
     [
         ('<tool_call>\n{"name": "get_weather", "arguments": {"ci', [("get_weather", '{"ci')]),
         (hermes(*NOW)[:-5], [NOW]),
+        (f"{hermes(*NOW)}\n{hermes(*NOW)[:20]}", [NOW]),
     ],
 )
 def test_a_call_that_was_cut_off_stays_as_it_is(cut_off, calls):

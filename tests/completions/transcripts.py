@@ -114,7 +114,7 @@ WITH_TEXT = [
         "So:Done",
         [NOW],
     ),
-    Transcript(LLAMA, "It is {hot}.", "It is {hot}.", []),
+    Transcript(LLAMA, "It is {hot}.\n", "It is {hot}.\n", []),
 ]
 
 ODD = [
