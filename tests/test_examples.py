@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,30 @@ def test_chat_and_stream_answer_paris(smollm2_folder):
         streamed = run(base, sys.executable, EXAMPLES / "stream.py")
         assert plain["choices"][0]["message"]["content"] in streamed
         assert "(smollm2-135m-instruct: 8 tokens)" in streamed
+
+
+@pytest.mark.model
+def test_structured_output_is_what_was_asked_for(smollm2_folder):
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        said = run(base, sys.executable, EXAMPLES / "structured_output.py")
+    assert re.fullmatch(
+        r".+ is the capital of .+, in (Africa|America|Asia|Europe|Oceania)\.\n"
+        r"In the year 1[0-9]{3}\.\n",
+        said,
+    )
+
+
+@pytest.mark.model
+def test_a_function_is_called_as_its_schema_says_and_its_result_is_told(smollm2_folder):
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        forced, called, offered, *_ = run(base, sys.executable, EXAMPLES / "tools.py").splitlines()
+    assert forced == "required: tool_calls: "
+    name, arguments, result = re.fullmatch(r"(\w+)\((.*)\) = (.*)", called).groups()
+    arguments, result = json.loads(arguments), json.loads(result)
+    assert (name, arguments.keys()) == ("get_weather", {"city", "unit"})
+    assert arguments["unit"] in ("celsius", "fahrenheit")
+    assert (result["city"], result["sky"]) == (arguments["city"], "sunny")
+    assert offered.startswith(("auto: stop: ", "auto: tool_calls: "))
 
 
 def test_threads_are_kept_and_deleted(settings):
