@@ -75,7 +75,7 @@ ODD = (
     "   leading",
     " in  between   words    grow     here",
     "x\n  y\n    z\n\ty\n\t\tz\n",
-    "a\x00b\x00\x00c",
+    "\x00a\x00b\x00\x00c",
     "\x01\x02\x1b[31mred\x1b[0m\x7f",
     "\ufeffbom",
     "1",

@@ -107,10 +107,14 @@ class SpmEncoder:
 
     def _encode_part(self, part: bytes) -> list[int]:
         first, *others = part.split(b"\0")  # The library's texts end at a NUL.
-        ids = self._native(first) if self._add_space else self._without_space(first)
+        ids = self._with_space(first) if self._add_space else self._without_space(first)
         for other in others:
             ids += [self._nul, *self._without_space(other)]
         return ids
+
+    def _with_space(self, text: bytes) -> list[int]:
+        """As the library does it, which puts none before nothing (a text that begins with NUL)."""
+        return self._native(text) if text else self._without_space(b" ")
 
     def _without_space(self, text: bytes) -> list[int]:
         """The library always puts a space in front, so a newline keeps it apart from the text.
