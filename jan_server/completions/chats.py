@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from jan_server import parameters
 from jan_server.completions import constraining, fields, likelihoods
 from jan_server.completions.constraining import Asked
-from jan_server.completions.opening import Opened, Opening, answers
+from jan_server.completions.opening import Opened, Opening, answers, places
 from jan_server.completions.prompts import Prompts, with_system_message
 from jan_server.completions.replies import Reply, joined
 from jan_server.completions.seeds import seeded
@@ -124,7 +124,10 @@ class Chats:
                 include_usage=include_usage,
                 truncated=ready.truncated,
             )
-            events = answers(opened.lease, requests, client=client, field="$.messages")
+            # Where there is no field for the answer's form, it is the tools that give it one.
+            form = asked.constraint.place if asked.constraint else "$.tools"
+            named = places(prompt="$.messages", constraint=form)
+            events = answers(opened.lease, requests, client=client, places=named)
             async with aclosing(events):
                 async for index, event in events:
                     if isinstance(event, Queued):

@@ -24,6 +24,10 @@ class Asked(NamedTuple):
     field: str
     constraint: Constraint
 
+    @property
+    def place(self) -> str:
+        return f"$.{self.field}"
+
 
 def read_constraint(request: Sampling, sent: Mapping[str, Any]) -> Asked | None:
     """`sent` is the request's own JSON object.
@@ -37,7 +41,7 @@ def read_constraint(request: Sampling, sent: Mapping[str, Any]) -> Asked | None:
     }
     found = [Asked(field, constraint) for field, constraint in read.items() if constraint]
     if len(found) > 1:
-        first, second = found[0].field, f"$.{found[1].field}"
+        first, second = found[0].field, found[1].place
         raise InvalidRequest(f"{second}: the answer must match {first} already.", param=second)
     return found[0] if found else None
 
@@ -47,7 +51,7 @@ def check_engine(asked: Asked | None, *, constrains: bool) -> None:
     if asked and not constrains:
         raise ParameterNotSupported(
             f"This model's engine cannot honour {asked.field!r}: leave it out.",
-            param=f"$.{asked.field}",
+            param=asked.place,
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from jan_server.completions.inputs import Input, read_inputs
-from jan_server.completions.opening import Opening, answers
+from jan_server.completions.opening import Opening, answers, places
 from jan_server.completions.usage import Tally
 from jan_server.engines.base import Embedded, EmbeddingRequest, ModelInfo
 from jan_server.errors import InvalidRequest, ParameterNotSupported
@@ -35,7 +35,7 @@ class Embeddings:
             check_length(request, model.id, opened.lease.info)
             vectors, tally = [], Tally()
             requests = [EmbeddingRequest(prompt=prompt) for prompt in inputs]
-            events = answers(opened.lease, requests, client=client, field="$.input")
+            events = answers(opened.lease, requests, client=client, places=places(prompt="$.input"))
             async with aclosing(events):
                 async for _, event in events:
                     tally.take(event)

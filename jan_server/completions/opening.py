@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from jan_server import ids
 from jan_server.engines.base import Event, Request
 from jan_server.engines.lease import Lease
 from jan_server.engines.pool import Pool
-from jan_server.errors import ContextLengthExceeded
+from jan_server.errors import InvalidRequest
 from jan_server.models import KnownModel, Models
 
 
@@ -55,20 +55,32 @@ class Opening:
             yield Opened(model, lease)
 
 
+# What an engine calls the prompt in its errors; it does not know where that came from.
+_PROMPT = ("$.messages", "$.prompt", "$.tokens")
+
+
+def places(*, prompt: str, constraint: str | None = None) -> dict[str | None, str | None]:
+    """What an engine's errors name -> the fields of the request that it was made from."""
+    return {**dict.fromkeys(_PROMPT, prompt), "$.constraint": constraint}
+
+
 async def answers(
-    lease: Lease, requests: Iterable[Request], *, client: str, field: str
+    lease: Lease,
+    requests: Iterable[Request],
+    *,
+    client: str,
+    places: Mapping[str | None, str | None],
 ) -> AsyncGenerator[tuple[int, Event]]:
     """The events of several requests, each with its number, one request after the other.
 
     Not side by side: the prompt is computed once and then cached for the next, and one client
-    does not take all slots. Closing it ends the work. `field` is where the prompts come from: an
-    error that a prompt is too long names it.
+    does not take all slots. Closing it ends the work. Errors name the fields of `places`.
     """
     for index, request in enumerate(requests):
         async with aclosing(lease.answer(request, client=client)) as events:
             try:
                 async for event in events:
                     yield index, event
-            except ContextLengthExceeded as error:
-                error.param = field
+            except InvalidRequest as error:
+                error.param = places.get(error.param, error.param)
                 raise

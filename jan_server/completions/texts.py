@@ -19,11 +19,12 @@ from jan_server import parameters
 from jan_server.completions import constraining, fields
 from jan_server.completions.inputs import Input, read_inputs
 from jan_server.completions.likelihoods import TextOffsets, text_logprobs
-from jan_server.completions.opening import Opened, Opening, answers
+from jan_server.completions.opening import Opened, Opening, answers, places
 from jan_server.completions.seeds import seeded
 from jan_server.completions.usage import Tally
 from jan_server.engines.base import Event, Finished, GenerationRequest, Piece, Queued, Started
-from jan_server.errors import ParameterNotSupported
+from jan_server.engines.lease import Lease
+from jan_server.errors import ContextLengthExceeded, InvalidRequest, ParameterNotSupported
 from jan_server.models import KnownModel
 from jan_server.types.completion import (
     Completion,
@@ -72,6 +73,7 @@ class Texts:
         values = _values(request, sent, model)
         async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
             constraining.check_engine(constraint, constrains=opened.lease.info.constrains)
+            await _check_later_prompts(prompts, opened)
             n = request.n or 1
             bound = constraint.constraint if constraint else None
             requests = [
@@ -81,7 +83,8 @@ class Texts:
             ]
             echoes = await _echoes(prompts, opened) if request.echo else [""] * len(prompts)
             reply = TextReply(opened.model.id, echoes, n=n, include_usage=include_usage)
-            events = answers(opened.lease, requests, client=client, field="$.prompt")
+            named = places(prompt="$.prompt", constraint=constraint and constraint.place)
+            events = answers(opened.lease, requests, client=client, places=named)
             async with aclosing(events):
                 async for index, event in events:
                     if isinstance(event, Queued):
@@ -110,6 +113,27 @@ def _values(
     chosen = parameters.resolve(sent, [(model.id, model.manifest.parameters)])
     logprobs = None if request.logprobs is UNSET else request.logprobs
     return {**msgspec.structs.asdict(chosen), "logprobs": logprobs}
+
+
+async def _check_later_prompts(prompts: Sequence[Input], opened: Opened) -> None:
+    """What is wrong with the first is found before anything is answered, by the engine."""
+    context_length = opened.lease.info.context_length
+    for index, prompt in enumerate(prompts[1:], start=1):
+        try:
+            count = await _count(prompt, opened.lease)
+            if count >= context_length:
+                raise ContextLengthExceeded(count, context_length)
+        except InvalidRequest as error:
+            error.param = f"$.prompt[{index}]"
+            raise
+
+
+async def _count(prompt: Input, lease: Lease) -> int:
+    """How many tokens it has. Raises InvalidRequest for ids that are none."""
+    if isinstance(prompt, str):
+        return len(await lease.tokenize(prompt))
+    await lease.detokenize(list(prompt))
+    return len(prompt)
 
 
 async def _echoes(prompts: Sequence[Input], opened: Opened) -> list[str]:

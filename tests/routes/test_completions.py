@@ -121,6 +121,8 @@ def test_likelihoods_are_parallel_lists(ask):
         ({"prompt": [None]}, "invalid_request", "$.prompt[0]"),
         ({"prompt": 5}, "invalid_request", "$.prompt"),
         ({"prompt": "word " * 3000}, "context_length_exceeded", "$.prompt"),
+        ({"prompt": ["x", "word " * 3000]}, "context_length_exceeded", "$.prompt[1]"),
+        ({"prompt": ["x", [99]]}, "invalid_request", "$.prompt[1]"),
         ({"logprobs": True}, "invalid_request", "$.logprobs"),
         ({"logprobs": 21}, "invalid_request", "$.logprobs"),
         ({"temperature": 3}, "invalid_request", "$.temperature"),

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.tiny_gguf import write_tiny_gguf
 
-# The second variable makes the prompt another one, which the answer of a model shows.
+# What else it is given makes the prompt another one, which the answer shows.
 TEMPLATE = (
     "{% for message in messages %}{{ message.content }}{% endfor %}"
     "{{ mood }}{% if reasoning_effort == 'high' %} more{% endif %}"
@@ -181,22 +181,26 @@ def test_an_answer_is_held_to_its_form(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("path", "field", "value"),
     [
-        ("regex", "("),
-        ("grammar", "start: nothing"),
-        ("json_schema", {"type": "no such"}),
-        ("logit_bias", {"999999": 1}),
+        ("/chat/completions", "regex", "("),
+        ("/chat/completions", "grammar", "start: nothing"),
+        ("/chat/completions", "json_schema", {"type": "no such"}),
+        ("/chat/completions", "logit_bias", {"999999": 1}),
+        ("/completions", "regex", "("),
+        ("/completions", "prompt", [999]),
+        ("/embeddings", "input", [999]),
+        ("/detokenize", "tokens", [999]),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_the_engine_cannot_read_is_a_400_before_the_first_byte(
-    client: TestClient, tiny: str, field: str, value: Any, stream: bool
+    client: TestClient, tiny: str, path: str, field: str, value: Any, stream: bool
 ) -> None:
     messages = [{"role": "user", "content": "hello"}]
-    body = {"model": tiny, "messages": messages, "stream": stream, field: value}
-    answer = client.post("/v1/chat/completions", json=body)
-    assert answer.status_code == 400, answer.text
+    body = {"model": tiny, "messages": messages, "prompt": "x", "stream": stream, field: value}
+    answer = client.post(f"/v1{path}", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, f"$.{field}")
 
 
 def test_a_text_is_tokenised_as_each_server_does(client: TestClient, tiny: str) -> None:
