@@ -595,6 +595,7 @@ def test_what_cannot_be_kept_to_is_refused_with_the_reason(
     with pytest.raises(InvalidRequest) as refused:
         tried.begin(kind, text)
     assert reason in refused.value.message
+    assert refused.value.param == "$.constraint"
     assert "\n" not in refused.value.message
     assert len(refused.value.message) < 400
 

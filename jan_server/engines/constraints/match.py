@@ -125,7 +125,9 @@ def _compile(constraint: Constraint, tokenizer: LLTokenizer) -> LLMatcher:
 
 
 def _refused(constraint: Constraint, reason: str) -> InvalidRequest:
-    return InvalidRequest(f"{NAMES[constraint.kind]} cannot be kept to: {_worded(reason)}.")
+    return InvalidRequest(
+        f"{NAMES[constraint.kind]} cannot be kept to: {_worded(reason)}.", param="$.constraint"
+    )
 
 
 def _worded(reason: str) -> str:
