@@ -16,16 +16,21 @@ from pathlib import Path
 PATIENCE = 30.0
 """Seconds until a server that does not answer is given up."""
 
+PYTHON = (sys.executable, "-m")
+
 
 class Server:
-    """`python -m MODULE ... --port PORT`, begun; `under` is a command that runs it."""
+    """`COMMAND ... --port PORT`, begun.
 
-    def __init__(self, *command: str, under: Sequence[str] = ()) -> None:
+    `health` is a path that answers 200 as soon as the server is ready, and 503 before.
+    """
+
+    def __init__(self, *command: str, health: str = "/healthz") -> None:
+        self._health = health
         self.port = _free_port()
         self.begun = time.perf_counter()
         self._process = subprocess.Popen(
-            [*under, sys.executable, "-m", *command, "--port", str(self.port)],
-            stdout=subprocess.DEVNULL,
+            [*command, "--port", str(self.port)], stdout=subprocess.DEVNULL
         )
 
     @property
@@ -49,7 +54,7 @@ class Server:
                 raise RuntimeError(f"the server ended with exit code {self._process.returncode}")
             try:
                 connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-                connection.request("GET", "/healthz")
+                connection.request("GET", self._health)
                 response = connection.getresponse()
             except ConnectionRefusedError:
                 time.sleep(0.002)
@@ -57,8 +62,11 @@ class Server:
             elapsed = time.perf_counter() - self.begun
             response.read()
             connection.close()
+            if response.status == 503:
+                time.sleep(0.002)
+                continue
             if response.status != 200:
-                raise RuntimeError(f"/healthz answered {response.status}")
+                raise RuntimeError(f"{self._health} answered {response.status}")
             return elapsed
         raise TimeoutError("the server does not listen")
 
@@ -68,8 +76,9 @@ class Server:
 
 
 def jan(data_folder: Path, *options: str, under: Sequence[str] = ()) -> Server:
-    """The server that is measured."""
-    return Server("jan_server", "serve", "--data-folder", str(data_folder), *options, under=under)
+    """The server that is measured; `under` is a command that runs it."""
+    command = ("jan_server", "serve", "--data-folder", str(data_folder), *options)
+    return Server(*under, *PYTHON, *command)
 
 
 @contextmanager
@@ -85,8 +94,15 @@ def serving_bare(body: bytes) -> Iterator[Server]:
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         file.write(body)
         file.flush()
-        with _listening(Server("bench.bare", "--body", file.name)) as server:
+        with _listening(Server(*PYTHON, "bench.bare", "--body", file.name)) as server:
             yield server
+
+
+@contextmanager
+def listening_of(*command: str, health: str) -> Iterator[Server]:
+    """Another one; ended at the end."""
+    with _listening(Server(*command, health=health)) as server:
+        yield server
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from bench.served import PATIENCE
 from bench.subject import Answer, Question
 
 OK = b"HTTP/1.1 200"
-LAST_CHUNK = b"0\r\n\r\n"
+# With the end of the chunk before it: a head may end with a 0, too.
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 EVENT = re.compile(rb"data: ({.*})")
 
 Arrival = tuple[int, float]
@@ -39,15 +40,30 @@ class Client:
         received, arrivals = self._receive()
         return _understand(received, arrivals, begun)
 
+    def begin(self, question: Question) -> None:
+        """Ask, and leave the answer to come."""
+        self._socket.sendall(self._request(question))
+
+    def wait_for(self, text: bytes, *, times: int) -> None:
+        """Until what has come of the answer holds it so often; it is taken from the answer."""
+        received = b""
+        while received.count(text) < times:
+            data = self._socket.recv(65536)
+            if not data:
+                raise RuntimeError(f"the server answered {received.decode()!r}")
+            received += data
+
     def _request(self, question: Question) -> bytes:
         body = json.dumps(
             {
                 "model": self._model,
                 "messages": question.messages(),
                 "max_tokens": question.max_tokens,
-                "temperature": 0,
+                "temperature": question.temperature,
                 "stream": True,
                 "stream_options": {"include_usage": True},
+                **({} if question.seed is None else {"seed": question.seed}),
+                **question.more,
             }
         ).encode()
         head = (

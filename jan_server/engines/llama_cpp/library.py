@@ -79,7 +79,6 @@ DEFAULTS: tuple[tuple[str, dict[str, int | None]], ...] = (
 _POINTER = ctypes.c_void_p
 _INT = ctypes.c_int32
 _INTS = ctypes.POINTER(ctypes.c_int32)
-_FLOATS = ctypes.POINTER(ctypes.c_float)
 _UNSIGNED = ctypes.c_uint32
 _TEXT = ctypes.c_char_p
 _BOOL = ctypes.c_bool
@@ -108,9 +107,9 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_memory_clear": (None, [_POINTER, _BOOL]),
     "llama_memory_seq_rm": (_BOOL, [_POINTER, _INT, _INT, _INT]),
     "llama_decode": (_INT, [_POINTER, Batch]),
-    "llama_get_logits_ith": (_FLOATS, [_POINTER, _INT]),
-    "llama_get_embeddings_ith": (_FLOATS, [_POINTER, _INT]),
-    "llama_get_embeddings_seq": (_FLOATS, [_POINTER, _INT]),
+    "llama_get_logits_ith": (_POINTER, [_POINTER, _INT]),
+    "llama_get_embeddings_ith": (_POINTER, [_POINTER, _INT]),
+    "llama_get_embeddings_seq": (_POINTER, [_POINTER, _INT]),
     "llama_vocab_n_tokens": (_INT, [_POINTER]),
     "llama_vocab_bos": (_INT, [_POINTER]),
     "llama_vocab_eos": (_INT, [_POINTER]),
@@ -135,7 +134,7 @@ def open_library() -> Any:
     except (OSError, AttributeError) as error:
         raise ModelCannotRun(f"xllamacpp's library cannot be used here: {error}.") from error
     check_layout(library)
-    library.llama_log_set(ctypes.cast(_log, _POINTER), None)
+    library.llama_log_set(ctypes.cast(_LOG, _POINTER), None)
     library.llama_backend_init()
     return library
 
@@ -157,10 +156,13 @@ ERRORS: deque[str] = deque(maxlen=4)
 _ERROR = 4
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 def _log(level: int, text: bytes, _user_data: None) -> None:
     """Errors are kept and go on to stderr; the rest is about tensors and buffers."""
     if level == _ERROR:
         line = text.decode(errors="replace")
         ERRORS.append(line.strip())
         sys.stderr.write(line)
+
+
+# Kept here: a callback that Python frees is a segfault at its next call.
+_LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_log)

@@ -79,6 +79,8 @@ class NativeContext:
         self._library = model.library
         self._tokens: list[int] = []
         self._threads = 0
+        self._logits_at = 0
+        self._logits = np.empty(0, np.float32)
         self.largest_batch = GPU_BATCH if model.on_gpu else BATCH
         params = self._library.llama_context_default_params()
         params.n_ctx, params.n_seq_max = context_length, 1
@@ -120,8 +122,12 @@ class NativeContext:
 
     def logits(self) -> Floats:
         """Those of the last token evaluated: a view, overwritten by the next `eval`, read only."""
-        pointer = self._library.llama_get_logits_ith(self._pointer, -1)
-        return _view(pointer, self.vocabulary_size)
+        address = self._library.llama_get_logits_ith(self._pointer, -1)
+        # It stays the same from token to token, and a view takes 0.04 ms to make.
+        if address != self._logits_at:
+            self._logits_at = address
+            self._logits = _view(address, self.vocabulary_size)
+        return self._logits
 
     def embedding(self) -> Floats:
         """The last token's state before the head, or what the model itself makes of its states."""
@@ -131,10 +137,10 @@ class NativeContext:
         try:
             self._decode([last], with_logits=True)
             if self._library.llama_pooling_type(self._pointer) == POOLED_NOT:
-                pointer = self._library.llama_get_embeddings_ith(self._pointer, -1)
+                address = self._library.llama_get_embeddings_ith(self._pointer, -1)
             else:
-                pointer = self._library.llama_get_embeddings_seq(self._pointer, 0)
-            return _view(pointer, self.width).copy()
+                address = self._library.llama_get_embeddings_seq(self._pointer, 0)
+            return _view(address, self.width).copy()
         finally:
             self._library.llama_set_embeddings(self._pointer, False)
 
@@ -188,7 +194,7 @@ class NativeContext:
         self._tokens += tokens
 
 
-def _view(pointer: Any, size: int) -> Floats:
-    view = np.ctypeslib.as_array(pointer, (size,))
+def _view(address: int, size: int) -> Floats:
+    view: Floats = np.frombuffer((ctypes.c_float * size).from_address(address), np.float32)
     view.flags.writeable = False
     return view
