@@ -2,7 +2,7 @@
 
 `sampler.py` is one answer's choices. What it puts together, each pure:
 
-- `changes.py`: logit bias, penalties, tokens that are never chosen;
+- `changes.py`: logit bias, penalties (`recent.py`: of which tokens), tokens that are never chosen;
 - `masks.py`: the tokens that a constraint allows;
 - `ranking.py`: the largest of many without sorting them;
 - `candidates.py`: top-k, typical, top-p, min-p; `mirostat.py` in their place;
