@@ -17,7 +17,7 @@ from bench.chat import LONG, Pair
 from bench.figure import Figure, Ratio
 from bench.served import PYTHON, listening_of, serving
 from bench.streamed import Client
-from bench.subject import Answer, Subject
+from bench.subject import Subject
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.ctransformers.builds import threads_of
 
@@ -51,7 +51,7 @@ def _answers(spec: ModelSpec, *, model: str) -> list[Pair]:
         serving(folder, "--threads", str(threads)) as server,
         listening_of(*peer, *options, health="/health") as other,
     ):
-        return list(_take_turns([server.port, other.port], model))
+        return list(_take_turns([Client(server.port, model), Client(other.port, model)]))
 
 
 @contextmanager
@@ -68,19 +68,14 @@ def _folder(path: str, model: str) -> Iterator[Path]:
         yield Path(name)
 
 
-def _take_turns(ports: Sequence[int], model: str) -> Iterator[Pair]:
+def _take_turns(sides: Sequence[Client]) -> Iterator[Pair]:
     """The first answers, which load the model and fill the caches, are not counted."""
-    for round in range(ROUNDS + 1):
-        first = round % 2
-        answers = {side: _answer(ports[side], model) for side in (first, 1 - first)}
-        own, peer = answers[0], answers[1]
-        if (own.prompt_tokens, own.tokens) != (peer.prompt_tokens, peer.tokens):
-            raise RuntimeError(f"the two sides disagree:\n{own}\n{peer}")
-        if round:
-            yield own, peer
-
-
-def _answer(port: int, model: str) -> Answer:
-    """On a connection of its own: llama.cpp's server ends it after a stream."""
-    with closing(Client(port, model)) as client:
-        return client.answer(LONG)
+    with closing(sides[0]), closing(sides[1]):
+        for round in range(ROUNDS + 1):
+            first = round % 2
+            answers = {side: sides[side].answer(LONG) for side in (first, 1 - first)}
+            own, peer = answers[0], answers[1]
+            if (own.prompt_tokens, own.tokens) != (peer.prompt_tokens, peer.tokens):
+                raise RuntimeError(f"the two sides disagree:\n{own}\n{peer}")
+            if round:
+                yield own, peer
