@@ -20,6 +20,8 @@ from jan_server.engines.base import LoadedModel
 from jan_server.engines.ctransformers.engine import CTransformersEngine
 
 LONG = Question(text="Tell me a long story about a lighthouse keeper.", max_tokens=64)
+# Drawn with a seed, the two sides say the same words, bit for bit.
+DRAWN = msgspec.structs.replace(LONG, temperature=0.8, seed=1)
 SHORT = Question(text="What is the capital of France?", max_tokens=1)
 LONG_ROUNDS = 30
 SHORT_ROUNDS = 40
@@ -32,7 +34,7 @@ def measure(subject: Subject) -> list[Figure]:
     # threads that it starts anew: with one thread the first token is the same work on both sides.
     alone = msgspec.structs.replace(subject, threads=1)
     return [
-        _decode(_answers(subject, LONG, LONG_ROUNDS)),
+        _decode(_answers(subject, DRAWN, LONG_ROUNDS)),
         _first_token(_answers(alone, SHORT, SHORT_ROUNDS)),
     ]
 
@@ -68,9 +70,9 @@ def _take_turns(
 def _decode(pairs: list[Pair]) -> Figure:
     served, here = (median(answer.rate for answer in side) for side in zip(*pairs, strict=True))
     return Figure(
-        name="decode rate, served / in process",
+        name="decode rate at temperature 0.8, served / in process",
         value=median(served.rate / here.rate for served, here in pairs),
-        bound=0.97,
+        bound=0.98,
         is_floor=True,
         detail=f"{served:.1f} and {here:.1f} tokens/s, {len(pairs)} rounds",
     )

@@ -21,13 +21,19 @@ Arrival = tuple[int, float]
 
 
 class Client:
-    """A connection that is kept. It notes when bytes arrive and understands them afterwards:
-    on two busy cores, what a client does between two tokens is taken from the model."""
+    """It notes when bytes arrive and understands them afterwards: on two busy cores, what a client
+    does between two tokens is taken from the model. Each answer has a connection of its own, opened
+    beforehand, since some servers end one that was not used for a while."""
 
     def __init__(self, port: int, model: str) -> None:
+        self._port = port
         self._model = model
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = self._connected()
+
+    def _connected(self) -> socket.socket:
+        opened = socket.create_connection(("127.0.0.1", self._port), PATIENCE)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return opened
 
     def close(self) -> None:
         self._socket.close()
@@ -35,6 +41,8 @@ class Client:
     def answer(self, question: Question) -> Answer:
         """Ask for a stream. Raises RuntimeError for an answer that is none."""
         request = self._request(question)
+        self.close()
+        self._socket = self._connected()
         begun = time.perf_counter()
         self._socket.sendall(request)
         received, arrivals = self._receive()

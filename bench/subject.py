@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +15,6 @@ from jan_server.engines.base import (
     LoadedModel,
     ModelSpec,
     Piece,
-    Started,
 )
 from jan_server.templates import render
 from jan_server.types.model import Manifest
@@ -53,17 +53,27 @@ class Subject(Struct, kw_only=True, frozen=True):
 
 
 class Question(Struct, kw_only=True, frozen=True):
-    """A system and a user message, answered greedily."""
+    """A system and a user message, and what was said before; answered greedily unless told.
+
+    `before` are earlier turns, the user's and the model's. `more` goes into the request as it is.
+    """
 
     text: str
     max_tokens: int
+    before: tuple[tuple[str, str], ...] = ()
+    temperature: float = 0.0
+    seed: int | None = None
+    more: dict[str, Any] = {}
 
     def messages(self) -> list[dict[str, str]]:
         # With a system message of its own, no manifest and no template adds another.
-        return [
-            {"role": "system", "content": "You are a helpful assistant."},
-            {"role": "user", "content": self.text},
+        system = {"role": "system", "content": "You are a helpful assistant."}
+        turns = [
+            {"role": role, "content": said}
+            for turn in self.before
+            for role, said in zip(("user", "assistant"), turn, strict=True)
         ]
+        return [system, *turns, {"role": "user", "content": self.text}]
 
 
 class Answer(Struct, kw_only=True, frozen=True):
@@ -95,20 +105,24 @@ def answer_in_process(model: LoadedModel, question: Question) -> Answer:
         bos_token=info.bos_token,
         eos_token=info.eos_token,
     )
-    request = GenerationRequest(prompt=prompt, max_tokens=question.max_tokens, temperature=0)
-    times, texts, prompt_tokens, tokens = [], [], 0, 0
+    request = GenerationRequest(
+        prompt=prompt,
+        max_tokens=question.max_tokens,
+        temperature=question.temperature,
+        seed=question.seed,
+    )
+    times, texts, tokens = [], [], 0
     begun = time.perf_counter()
-    for event in model.generate(request):
+    ids = model.tokenize(prompt)
+    for event in model.generate(ids, request):
         if isinstance(event, Piece):
             times.append(time.perf_counter())
             texts.append(event.text)
-        elif isinstance(event, Started):
-            prompt_tokens = event.prompt_tokens
         elif isinstance(event, Finished):
             tokens = event.completion_tokens
     return Answer(
         text="".join(texts),
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=len(ids),
         tokens=tokens,
         begun=begun,
         first=times[0],
