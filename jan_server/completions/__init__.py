@@ -3,7 +3,7 @@
     opening        a name -> a loaded model; several answers of it, one after the other
     chats          one chat request: everything below, put together
     turns          messages as chat templates want them
-    tools          what the model is told of tools, and what it calls, with tool_formats, reasoning
+    tools          what the model is told of tools, and what it calls, with reasoning
     constraining   what the answer must match, with response_format
     prompts        turns -> prompt; truncation: what is left out of one that is too long
     replies        an engine's events -> chunks; likelihoods and usage are parts of them

@@ -21,7 +21,7 @@ from jan_server.completions.opening import Opened, Opening, answers, places
 from jan_server.completions.prompts import Prompts, with_system_message
 from jan_server.completions.replies import Reply, joined
 from jan_server.completions.seeds import seeded
-from jan_server.completions.tools import Plan, plan
+from jan_server.completions.tools.plan import Plan, plan
 from jan_server.completions.truncation import Turns, chosen_truncation
 from jan_server.completions.turns import Turn, read_turns
 from jan_server.engines.base import GenerationRequest, Queued
@@ -116,17 +116,8 @@ class Chats:
         async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
             ready = await _get_ready(asked, opened)
             requests = seeded(ready.request, request.n or 1)
-            reply = Reply(
-                opened.model.id,
-                choices=len(requests),
-                parser=lambda: ready.plan.parser(str(ready.request.prompt)),
-                logprobs=ready.request.logprobs is not None,
-                include_usage=include_usage,
-                truncated=ready.truncated,
-            )
-            # Where there is no field for the answer's form, it is the tools that give it one.
-            form = asked.constraint.place if asked.constraint else "$.tools"
-            named = places(prompt="$.messages", constraint=form)
+            reply = _reply(ready, model.id, choices=len(requests), include_usage=include_usage)
+            named = places(prompt="$.messages", constraint=_form(asked))
             events = answers(opened.lease, requests, client=client, places=named)
             async with aclosing(events):
                 async for index, event in events:
@@ -134,6 +125,22 @@ class Chats:
                         yield event
                     for chunk in reply.take(index, event):
                         yield chunk
+
+
+def _reply(ready: _Ready, model: str, *, choices: int, include_usage: bool) -> Reply:
+    return Reply(
+        model,
+        choices=choices,
+        parser=lambda: ready.plan.parser(str(ready.request.prompt)),
+        logprobs=ready.request.logprobs is not None,
+        include_usage=include_usage,
+        truncated=ready.truncated,
+    )
+
+
+def _form(asked: _Asked) -> str:
+    """The field that the answer's form comes from: where none says it, the tools have one."""
+    return asked.constraint.place if asked.constraint else "$.tools"
 
 
 async def _get_ready(asked: _Asked, opened: Opened) -> _Ready:

@@ -9,7 +9,7 @@ from typing import Any
 from jan_server import templates
 from jan_server.completions import truncation
 from jan_server.completions.opening import Opened
-from jan_server.completions.tools import Plan
+from jan_server.completions.tools.plan import Plan
 from jan_server.completions.truncation import Turns
 from jan_server.completions.turns import Turn
 

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from jan_server.completions.reasoning import ReasoningSplitter
-from jan_server.completions.tool_calls import Part, ToolCallParser
+from jan_server.completions.tools.calls import Part, ToolCallParser
 from jan_server.types.tool import ToolCallDelta
 
 

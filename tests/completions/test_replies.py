@@ -11,8 +11,8 @@ from msgspec import UNSET, UnsetType
 from jan_server.completions.reasoning import Marks, ReasoningSplitter
 from jan_server.completions.replies import Reply, joined
 from jan_server.completions.reply_parser import ReplyParser
-from jan_server.completions.tool_calls import ToolCallParser
-from jan_server.completions.tool_formats import OURS
+from jan_server.completions.tools.calls import ToolCallParser
+from jan_server.completions.tools.formats import OURS
 from jan_server.engines.base import (
     Accepted,
     Choice,

@@ -7,12 +7,12 @@ import re
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from jan_server.completions import tool_grammar
-from jan_server.completions.tool_formats import FORMATS, GRANITE, HERMES, LLAMA, MISTRAL_LIST
-from jan_server.completions.tool_words import write
+from jan_server.completions.tools import grammar
+from jan_server.completions.tools.formats import FORMATS, GRANITE, HERMES, LLAMA, MISTRAL_LIST
+from jan_server.completions.tools.words import write
 from jan_server.engines.base import Constraint
 from jan_server.engines.constraints import Constraints
-from tests.completions.transcripts import NOW, PARIS, ROME, TOOLS, WELL_FORMED, hermes, listed
+from tests.completions.tools.transcripts import NOW, PARIS, ROME, TOOLS, WELL_FORMED, hermes, listed
 
 BYTES = LLTokenizer("byte")
 DONE = "done"  # It matches, and nothing can follow.
@@ -36,7 +36,7 @@ def held(constraint, text):
 
 @pytest.mark.parametrize("row", WELL_FORMED, ids=lambda row: f"{row.form.name}: {row.text}")
 def test_what_models_of_a_form_write_is_what_a_forced_answer_can_be(row):
-    constraint = tool_grammar.forced(row.form, TOOLS, one=False)
+    constraint = grammar.forced(row.form, TOOLS, one=False)
     assert constraint.after == ()
     assert held(constraint, row.text) in (DONE, MATCHES)
     assert held(constraint, row.text[:-1]) in (UNFINISHED, MATCHES)
@@ -44,13 +44,13 @@ def test_what_models_of_a_form_write_is_what_a_forced_answer_can_be(row):
 
 @pytest.mark.parametrize("row", WELL_FORMED, ids=lambda row: f"{row.form.name}: {row.text}")
 def test_a_single_call_is_the_whole_answer(row):
-    constraint = tool_grammar.forced(row.form, TOOLS, one=True)
+    constraint = grammar.forced(row.form, TOOLS, one=True)
     assert held(constraint, row.text) == (DONE if len(row.calls) == 1 else FORBIDDEN)
 
 
 @pytest.mark.parametrize("row", WELL_FORMED, ids=lambda row: f"{row.form.name}: {row.text}")
 def test_behind_its_trigger_an_offered_call_is_held_to_its_form(row):
-    constraint = tool_grammar.offered(row.form, TOOLS, one=False)
+    constraint = grammar.offered(row.form, TOOLS, one=False)
     if not row.form.trigger:
         assert (constraint.after, held(constraint, row.text)) == ((), DONE)
         return
@@ -78,7 +78,7 @@ def test_behind_its_trigger_an_offered_call_is_held_to_its_form(row):
     ],
 )
 def test_forced_calls_are_of_the_tools_and_of_their_schemas(text, result):
-    assert held(tool_grammar.forced(HERMES, TOOLS, one=False), text) == result
+    assert held(grammar.forced(HERMES, TOOLS, one=False), text) == result
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_forced_calls_are_of_the_tools_and_of_their_schemas(text, result):
     ],
 )
 def test_where_calls_have_no_mark_what_begins_as_one_is_one(text, result):
-    assert held(tool_grammar.offered(LLAMA, TOOLS, one=False), text) == result
+    assert held(grammar.offered(LLAMA, TOOLS, one=False), text) == result
 
 
 @pytest.mark.parametrize("one", [True, False])
 def test_an_answer_ends_with_the_one_call_that_is_allowed(one):
-    assert tool_grammar.offered(HERMES, TOOLS, one=one).ends is one
-    many = tool_grammar.offered(GRANITE, TOOLS, one=one)
+    assert grammar.offered(HERMES, TOOLS, one=one).ends is one
+    many = grammar.offered(GRANITE, TOOLS, one=one)
     assert held(many, listed(NOW, PARIS)) == (FORBIDDEN if one else DONE)
 
 
@@ -112,7 +112,7 @@ AGE = Constraint(
 
 @pytest.mark.parametrize("form", [HERMES, MISTRAL_LIST, GRANITE], ids=lambda form: form.name)
 def test_an_answer_can_be_calls_or_match_a_schema(form):
-    constraint = tool_grammar.either(form, TOOLS, AGE, one=True)
+    constraint = grammar.either(form, TOOLS, AGE, one=True)
     call = write(form, [{"name": "get_time", "arguments": {}}])
     assert held(constraint, call) == DONE
     assert held(constraint, '{"name": "Ada"}') == DONE
@@ -121,28 +121,26 @@ def test_an_answer_can_be_calls_or_match_a_schema(form):
 
 
 def test_a_schema_counts_behind_the_reasoning():
-    constraint = tool_grammar.after_thinking(AGE, "</think>")
+    constraint = grammar.after_thinking(AGE, "</think>")
     assert (constraint.after, constraint.ends) == (("</think>",), True)
     assert held(constraint, '\n\n{"name": "Ada"}') == DONE
     assert held(constraint, "\n\nHello") == FORBIDDEN
 
 
 def test_a_schema_that_is_no_object_is_left_to_the_engine():
-    constraint = tool_grammar.after_thinking(
-        Constraint(kind="json_schema", text="true"), "</think>"
-    )
+    constraint = grammar.after_thinking(Constraint(kind="json_schema", text="true"), "</think>")
     assert constraint.text.endswith("answer: %json true\n")
 
 
 def test_a_regular_expression_counts_behind_the_reasoning():
     constraint = Constraint(kind="regex", text="yes|no")
-    assert tool_grammar.after_thinking(constraint, "</think>") == Constraint(
+    assert grammar.after_thinking(constraint, "</think>") == Constraint(
         kind="regex", text="yes|no", after=("</think>",), ends=True
     )
 
 
 def test_what_may_be_a_control_token_stands_alone():
-    text = tool_grammar.forced(HERMES, TOOLS[:1], one=True).text
+    text = grammar.forced(HERMES, TOOLS[:1], one=True).text
     assert r'call_0: "<tool_call>" "\n{\"name\": \"" "get_weather" ' in text
     assert r'"}\n" "</tool_call>"' in text
 
@@ -169,7 +167,7 @@ WITH_CONTROLS = Constraints(
 )
 
 
-@pytest.mark.parametrize("grammar", [tool_grammar.forced, tool_grammar.offered])
+@pytest.mark.parametrize("grammar", [grammar.forced, grammar.offered])
 @pytest.mark.parametrize("row", WELL_FORMED, ids=lambda row: f"{row.form.name}: {row.text}")
 def test_calls_are_written_in_control_tokens_where_the_vocabulary_has_them(grammar, row):
     guide = WITH_CONTROLS.begin(grammar(row.form, TOOLS, one=False), visible=row.form.controls)

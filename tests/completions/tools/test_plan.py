@@ -8,15 +8,16 @@ import msgspec
 import pytest
 
 from jan_server import templates
-from jan_server.completions import tool_grammar
-from jan_server.completions.tool_formats import GRANITE, HERMES, LLAMA, MISTRAL_LIST, OURS
-from jan_server.completions.tools import Guidance, Said, plan
+from jan_server.completions.reply_parser import Said
+from jan_server.completions.tools import grammar
+from jan_server.completions.tools.formats import GRANITE, HERMES, LLAMA, MISTRAL_LIST, OURS
+from jan_server.completions.tools.plan import Guidance, plan
 from jan_server.completions.turns import read_turns
 from jan_server.engines.base import Constraint
 from jan_server.errors import InvalidRequest, ParameterNotSupported
 from jan_server.types.chat import ChatCompletionRequest
 from jan_server.types.tool import FunctionDefinition, ToolCallDelta
-from tests.completions.transcripts import NOW, PARIS, hermes
+from tests.completions.tools.transcripts import NOW, PARIS, hermes
 
 TIME = {"name": "get_time", "description": "What time it is.", "parameters": {"type": "object"}}
 WEATHER = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {}}}}
@@ -196,14 +197,14 @@ def test_deepseeks_templates_get_arguments_as_text_and_no_content_as_null():
 def test_with_auto_the_answer_is_free_until_it_calls():
     for fields in ({}, {"tool_choice": "auto"}, {"tool_choice": None}):
         assert planned(tools=TOOLS, **fields).guidance("") == Guidance(
-            constraint=tool_grammar.offered(HERMES, FUNCTIONS, one=False),
+            constraint=grammar.offered(HERMES, FUNCTIONS, one=False),
             visible=("<tool_call>", "</tool_call>"),
         )
 
 
 def test_with_required_the_answer_is_calls():
     assert planned(tools=TOOLS, tool_choice="required").guidance("") == Guidance(
-        constraint=tool_grammar.forced(HERMES, FUNCTIONS, one=False),
+        constraint=grammar.forced(HERMES, FUNCTIONS, one=False),
         visible=("<tool_call>", "</tool_call>"),
     )
 
@@ -214,13 +215,13 @@ def named(name):
 
 def test_a_named_tool_is_called_once():
     plan = planned(tools=TOOLS, tool_choice=named("get_weather"))
-    expected = tool_grammar.forced(HERMES, FUNCTIONS[1:], one=True)
+    expected = grammar.forced(HERMES, FUNCTIONS[1:], one=True)
     assert plan.guidance("").constraint == expected
     assert len(plan.template_variables["tools"]) == 2
 
 
 @pytest.mark.parametrize(
-    ("mode", "grammar"), [("auto", tool_grammar.offered), ("required", tool_grammar.forced)]
+    ("mode", "grammar"), [("auto", grammar.offered), ("required", grammar.forced)]
 )
 def test_of_all_tools_only_some_may_be_allowed(mode, grammar):
     allowed = {"mode": mode, "tools": [named("get_time")]}
@@ -230,7 +231,7 @@ def test_of_all_tools_only_some_may_be_allowed(mode, grammar):
 
 
 @pytest.mark.parametrize(
-    ("choice", "grammar"), [("auto", tool_grammar.offered), ("required", tool_grammar.forced)]
+    ("choice", "grammar"), [("auto", grammar.offered), ("required", grammar.forced)]
 )
 @pytest.mark.parametrize("parallel", [True, False])
 def test_without_parallel_calls_there_is_one(choice, grammar, parallel):
@@ -247,7 +248,7 @@ def test_without_parallel_calls_there_is_one(choice, grammar, parallel):
 )
 def test_the_form_is_the_templates(template, form):
     guidance = planned(template, tools=TOOLS).guidance("")
-    assert guidance.constraint == tool_grammar.offered(form, FUNCTIONS, one=False)
+    assert guidance.constraint == grammar.offered(form, FUNCTIONS, one=False)
     assert guidance.visible == form.controls
 
 
@@ -261,12 +262,12 @@ def test_an_answer_is_held_to_a_schema_without_tools():
 
 def test_beside_a_schema_the_answer_is_calls_or_matches_it():
     constraint = planned(tools=TOOLS, constraint=AGE).guidance("").constraint
-    assert constraint == tool_grammar.either(HERMES, FUNCTIONS, AGE, one=False)
+    assert constraint == grammar.either(HERMES, FUNCTIONS, AGE, one=False)
 
 
 def test_calls_without_a_mark_are_told_in_our_form_beside_a_schema():
     plan = planned(LLAMA_TEMPLATE, tools=TOOLS, constraint=AGE)
-    expected = tool_grammar.either(OURS, FUNCTIONS, AGE, one=False)
+    expected = grammar.either(OURS, FUNCTIONS, AGE, one=False)
     assert plan.guidance("").constraint == expected
     assert (plan.turns[0]["role"], plan.template_variables) == ("system", {})
 
@@ -274,7 +275,7 @@ def test_calls_without_a_mark_are_told_in_our_form_beside_a_schema():
 @pytest.mark.parametrize("constraint", [AGE, REGEX])
 def test_where_a_call_is_forced_the_answers_format_does_not_count(constraint):
     plan = planned(tools=TOOLS, tool_choice="required", constraint=constraint)
-    expected = tool_grammar.forced(HERMES, FUNCTIONS, one=False)
+    expected = grammar.forced(HERMES, FUNCTIONS, one=False)
     assert plan.guidance("").constraint == expected
 
 
@@ -292,7 +293,7 @@ OPENED, CLOSED = "<think>\n", "<think>\n\n</think>\n\n"
 @pytest.mark.parametrize("constraint", [AGE, REGEX])
 def test_a_schema_counts_behind_the_reasoning_that_the_prompt_begins(constraint):
     plan = planned(THINKING, constraint=constraint)
-    after = tool_grammar.after_thinking(constraint, "</think>")
+    after = grammar.after_thinking(constraint, "</think>")
     marks = ("<think>", "</think>")
     assert plan.guidance(OPENED) == Guidance(constraint=after, visible=marks)
     assert plan.guidance(CLOSED) == Guidance(constraint=constraint, visible=marks)
@@ -300,9 +301,9 @@ def test_a_schema_counts_behind_the_reasoning_that_the_prompt_begins(constraint)
 
 def test_forced_calls_come_behind_the_reasoning_and_offered_ones_anywhere():
     forced = planned(THINKING, tools=TOOLS, tool_choice="required")
-    calls = tool_grammar.forced(HERMES, FUNCTIONS, one=False)
-    assert forced.guidance(OPENED).constraint == tool_grammar.after_thinking(calls, "</think>")
-    offered = tool_grammar.offered(HERMES, FUNCTIONS, one=False)
+    calls = grammar.forced(HERMES, FUNCTIONS, one=False)
+    assert forced.guidance(OPENED).constraint == grammar.after_thinking(calls, "</think>")
+    offered = grammar.offered(HERMES, FUNCTIONS, one=False)
     assert planned(THINKING, tools=TOOLS).guidance(OPENED).constraint == offered
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jan_server.completions.tool_formats import (
+from jan_server.completions.tools.formats import (
     DEEPSEEK,
     DEEPSEEK_FENCED,
     FORMATS,

@@ -4,7 +4,7 @@ A call is text: `head`, the tool's name, `middle`, the arguments as a JSON objec
 of an answer stand between `opens` and `closes`, with `joint` between two. A model is recognised by
 its template, never by its name: `marks` are the texts that only templates of this form hold. The
 first row that fits counts. A template without tools, or with a form that is not here (Qwen3-Coder's
-and GLM's XML, LFM2's Python, gpt-oss's channels), gets OURS: `tool_words.py` tells it to the model.
+and GLM's XML, LFM2's Python, gpt-oss's channels), gets OURS: `words.py` tells it to the model.
 
 To add a form, add a row, and a transcript to its test.
 """

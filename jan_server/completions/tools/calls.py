@@ -12,31 +12,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from ulid import ULID
 
-from jan_server.completions.tool_formats import ToolFormat
+from jan_server.completions.tools.formats import ToolFormat
+from jan_server.completions.tools.objects import ObjectEnd
+from jan_server.completions.tools.patterns import patterns
 from jan_server.completions.trimming import Trimmed
 from jan_server.engines.text import possible_beginning
 from jan_server.types.tool import FunctionCallDelta, ToolCallDelta
 
 Part = str | ToolCallDelta
 
-_NAME = r"[A-Za-z0-9_-]{1,64}"
-# Further keys behind the arguments, such as Mistral's ids. Bounded, like all white space here, so
-# that no text takes long to match.
-_MORE_KEYS = r"(?:\s{0,20},[^{}\[\]]{0,200})?"
-_SPACE = r"\s{0,20}"
-
 
 class ToolCallParser:
     """Push text, get text and calls. `names` are the tools that exist; `one` call at most."""
 
     def __init__(self, form: ToolFormat, names: Collection[str], *, one: bool) -> None:
-        self._patterns = _patterns(form)
+        self._patterns = patterns(form)
         self._form = form
         self._names = names
         self._one = one
@@ -181,31 +176,6 @@ class ToolCallParser:
             self._parts.append(ToolCallDelta(index=self.calls - 1, function=function))
 
 
-class ObjectEnd:
-    """Finds where a JSON object ends whose text comes in pieces."""
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
-
-    def find(self, piece: str) -> int | None:
-        """The length of what of this piece belongs to the object; None when all of it does."""
-        for index, character in enumerate(piece):
-            if self._in_string:
-                self._in_string = self._escaped or character != '"'
-                self._escaped = character == "\\" and not self._escaped
-            elif character == '"':
-                self._in_string = True
-            elif character in "{[":
-                self._depth += 1
-            elif character in "}]":
-                self._depth -= 1
-                if self._depth == 0:
-                    return index + 1
-        return None
-
-
 def _odd_call(text: str, keys: tuple[str, str]) -> tuple[str, str] | None:
     """Name and arguments as JSON; None when the object is no call."""
     try:
@@ -221,68 +191,3 @@ def _odd_call(text: str, keys: tuple[str, str]) -> tuple[str, str] | None:
     elif isinstance(arguments, dict):
         arguments = msgspec.json.encode(arguments).decode()
     return (name, arguments) if isinstance(name, str) and isinstance(arguments, str) else None
-
-
-class _Patterns(NamedTuple):
-    """`..._partly` match what could still become a match of the other, when all of it is there."""
-
-    first: re.Pattern[str]
-    first_partly: re.Pattern[str]
-    next: re.Pattern[str]
-    end: re.Pattern[str]
-    behind_partly: tuple[re.Pattern[str], ...]
-    odd: re.Pattern[str] | None
-
-
-@lru_cache(maxsize=32)
-def _patterns(form: ToolFormat) -> _Patterns:
-    call = [*_loose(form.head), f"(?P<name>{_NAME})", *_aside(form.aside), *_loose(form.middle)]
-    opens = [_SPACE, _partly(_letters(form.before)), _SPACE, *_loose(form.opens)]
-    tail = [_MORE_KEYS if form.is_json else "", *_loose(form.tail)]
-    first = [*opens, *call]
-    following = [*tail, *_loose(form.joint or ""), *call]
-    end = [*tail, *_loose(form.closes)]
-    # What comes behind is text again, its white space too.
-    while end and end[-1] in (_SPACE, ""):
-        end.pop()
-    odd = [*opens, *_loose(form.head.partition("{")[0])] if form.is_json else None
-    return _Patterns(
-        first=_whole(first),
-        first_partly=re.compile(_partly([*first, r"\{"])),
-        next=_whole(following),
-        end=re.compile("".join(end)),
-        behind_partly=tuple(re.compile(_partly(parts)) for parts in ([*following, r"\{"], end)),
-        odd=None if odd is None else _whole(odd),
-    )
-
-
-def _whole(parts: list[str]) -> re.Pattern[str]:
-    """All of it, with a JSON object behind."""
-    return re.compile("".join(parts) + r"(?=\{)")
-
-
-def _partly(parts: list[str]) -> str:
-    """The first of the parts, as many as there are, each only behind all before it."""
-    pattern = ""
-    for part in reversed(parts):
-        pattern = f"(?:{part}{pattern})?"
-    return pattern
-
-
-def _letters(text: str) -> list[str]:
-    return [re.escape(letter) for letter in text]
-
-
-def _aside(text: str) -> list[str]:
-    return [_partly([*_letters(text), "[A-Za-z0-9]{0,40}"])] if text else []
-
-
-def _loose(text: str) -> list[str]:
-    """The text letter by letter, with white space wherever JSON has it."""
-    parts: list[str] = []
-    for letter in text:
-        loose = [_SPACE, re.escape(letter), _SPACE] if letter in "{}[]:," else [re.escape(letter)]
-        if letter.isspace():
-            loose = [_SPACE]
-        parts += loose[1:] if parts[-1:] == [_SPACE] and loose[0] == _SPACE else loose
-    return parts

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from jan_server.completions.schemas import closed
-from jan_server.completions.tool_formats import ToolFormat
+from jan_server.completions.tools.formats import ToolFormat
 from jan_server.engines.base import Constraint
 from jan_server.engines.constraints import JSON_LAYOUT
 from jan_server.types.tool import FunctionDefinition

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jan_server.completions.tool_calls import ToolCallParser
-from jan_server.completions.tool_formats import FORMATS, HERMES
+from jan_server.completions.tools.calls import ToolCallParser
+from jan_server.completions.tools.formats import FORMATS, HERMES
 from jan_server.types.tool import FunctionCallDelta, ToolCallDelta
-from tests.completions.transcripts import NAMES, NOW, PARIS, ROME, TRANSCRIPTS, hermes
+from tests.completions.tools.transcripts import NAMES, NOW, PARIS, ROME, TRANSCRIPTS, hermes
 
 
 def read(form, pieces, *, one=False):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from jan_server.completions.tool_formats import ToolFormat
+from jan_server.completions.tools.formats import ToolFormat
 from jan_server.completions.turns import Turn
 
 _INTRODUCTION = """\
