@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 
 from jan_server.engines.ctransformers.cores import Cores
-from jan_server.engines.ctransformers.library import LARGEST_BATCH, Floats, NativeModel
+from jan_server.engines.ctransformers.library import LARGEST_BATCH, Floats
 from jan_server.engines.slots import common_prefix
 
 CHUNK = LARGEST_BATCH
@@ -46,10 +47,24 @@ def cut(start: int, length: int) -> list[Part]:
     return [*parts, Part(chunk, length, with_logits=True)]
 
 
+class Native(Protocol):
+    """What a library holds of one context: see `library.NativeModel`; llama_cpp has another."""
+
+    def eval(
+        self, tokens: Sequence[int], *, n_past: int, threads: int, with_logits: bool = True
+    ) -> None: ...
+
+    def logits(self) -> Floats: ...
+
+    def embedding(self) -> Floats: ...
+
+    def close(self) -> None: ...
+
+
 class Context:
     """One thread at a time; `close` frees the memory."""
 
-    def __init__(self, native: NativeModel, cores: Cores) -> None:
+    def __init__(self, native: Native, cores: Cores) -> None:
         self.evaluated: list[int] = []
         self.whole = 0
         self._native = native

@@ -195,6 +195,6 @@ class NativeContext:
 
 
 def _view(address: int, size: int) -> Floats:
-    view: Floats = np.frombuffer((ctypes.c_float * size).from_address(address), np.float32)
+    view: Floats = np.ctypeslib.as_array((ctypes.c_float * size).from_address(address))
     view.flags.writeable = False
     return view
