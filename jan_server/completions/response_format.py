@@ -1,4 +1,8 @@
-"""OpenAI's `response_format` -> what the answer must match."""
+"""OpenAI's `response_format` -> what the answer must match.
+
+A schema that is not `strict` counts as far as it goes: what no grammar can hold an answer to is
+passed over. A strict one is refused then.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from msgspec import UnsetType
 
 from jan_server.completions.schemas import closed
 from jan_server.engines.base import Constraint
+from jan_server.engines.constraints import JSON_LAYOUT
 from jan_server.errors import InvalidRequest
 from jan_server.types.tool import JsonObjectFormat, JsonSchemaFormat, ResponseFormat
 
@@ -29,7 +34,9 @@ def _named(response_format: JsonSchemaFormat) -> dict[str, Any]:
     if not isinstance(named.schema, dict):
         path = "$.response_format.json_schema.schema"
         raise InvalidRequest(f"{path}: it is missing.", param=path)
-    return closed(named.schema) if named.strict else named.schema
+    if named.strict:
+        return closed(named.schema)
+    return {"x-guidance": {**JSON_LAYOUT, "lenient": True}, **named.schema}
 
 
 def _constraint(schema: dict[str, Any]) -> Constraint:

@@ -13,7 +13,8 @@ JsonSchema = dict[str, Any]
 class FunctionDefinition(Struct, kw_only=True, omit_defaults=True):
     """`parameters` is a JSON Schema of an object; without it the function takes no arguments.
 
-    With `strict` the arguments have no properties beside those that the schema names.
+    With `strict` the arguments match it, and have no properties beside those that it names.
+    Without, what no grammar can hold an answer to is passed over.
     """
 
     name: ToolName
@@ -92,7 +93,10 @@ class JsonObjectFormat(Struct, kw_only=True, tag_field="type", tag="json_object"
 
 
 class NamedSchema(Struct, kw_only=True):
-    """With `strict` objects have no properties beside those that the schema names."""
+    """With `strict` the answer matches, and has no properties beside those that the schema names.
+
+    Without, what no grammar can hold an answer to is passed over.
+    """
 
     name: ToolName
     schema: JsonSchema | UnsetType | None = UNSET

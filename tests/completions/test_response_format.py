@@ -6,15 +6,21 @@ import json
 
 import msgspec
 import pytest
+from llguidance import LLMatcher
 from msgspec import UNSET
 
 from jan_server.completions.response_format import read
 from jan_server.completions.schemas import closed
 from jan_server.engines.base import Constraint
+from jan_server.engines.constraints import JSON_LAYOUT
 from jan_server.errors import InvalidRequest
 from jan_server.types.tool import ResponseFormat
 
 POINT = {"type": "object", "properties": {"y": {"type": "integer"}, "x": {"type": "integer"}}}
+
+
+LENIENT = {**JSON_LAYOUT, "lenient": True}
+UNIQUE = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
 
 
 def formatted(value):
@@ -40,12 +46,18 @@ def test_text_is_any_answer():
     [
         ({"type": "json_object"}, {"type": "object"}),
         ({"type": "json_object", "schema": POINT}, POINT),
-        ({"type": "json_schema", "json_schema": {"name": "point", "schema": POINT}}, POINT),
+        (
+            {"type": "json_schema", "json_schema": {"name": "point", "schema": POINT}},
+            {"x-guidance": LENIENT, **POINT},
+        ),
         (
             {"type": "json_schema", "json_schema": {"name": "p", "schema": POINT, "strict": True}},
             {**POINT, "additionalProperties": False},
         ),
-        ({"type": "json_schema", "json_schema": {"name": "any", "schema": {}}}, {}),
+        (
+            {"type": "json_schema", "json_schema": {"name": "any", "schema": {}}},
+            {"x-guidance": LENIENT},
+        ),
     ],
 )
 def test_json_is_a_schema(value, expected):
@@ -61,6 +73,18 @@ def test_a_missing_schema_is_named():
     with pytest.raises(InvalidRequest) as raised:
         formatted({"type": "json_schema", "json_schema": {"name": "point"}})
     assert raised.value.param == "$.response_format.json_schema.schema"
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_no_grammar_holds_to_is_passed_over_unless_the_schema_is_strict(strict):
+    named = {"name": "numbers", "schema": UNIQUE, "strict": strict}
+    constraint = formatted({"type": "json_schema", "json_schema": named})
+    assert (
+        LLMatcher.validate_grammar_with_warnings(
+            LLMatcher.grammar_from_json_schema(constraint.text)
+        )[0]
+        is strict
+    )
 
 
 OPEN = {"properties": {"a": True}}

@@ -105,9 +105,9 @@ def _calls(
 
 def _schema(tool: FunctionDefinition) -> dict[str, Any]:
     schema = tool.parameters or _NO_ARGUMENTS
-    if tool.strict:
-        schema = closed(schema)
-    return {"x-guidance": _SPACING, "type": "object", **schema}
+    # Clients pass on schemas that others wrote, with words that no grammar knows (`uniqueItems`).
+    options = {**_SPACING, "lenient": not tool.strict}
+    return {"x-guidance": options, "type": "object", **(closed(schema) if tool.strict else schema)}
 
 
 def _strings(text: str, controls: Sequence[str]) -> str:
