@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import openai
 import pytest
 
@@ -77,6 +79,106 @@ def test_the_same_seed_gives_the_same_answer(client):
     first = answer(1)
     assert answer(1) == first
     assert answer(2) != first
+
+
+def test_several_answers_are_choices_with_seeds_of_their_own(client):
+    def answers(**more):
+        asked = client.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": "Tell me a story."}],
+            temperature=1.5,
+            max_tokens=12,
+            **more,
+        )
+        return [choice.message.content for choice in asked.choices]
+
+    assert answers(n=2, seed=5) == [*answers(seed=5), *answers(seed=6)]
+
+
+def test_likelihoods_are_told_in_answers_and_streams(client):
+    asked = {"model": MODEL, "messages": FRANCE, "temperature": 0, "max_tokens": 4}
+    asked |= {"logprobs": True, "top_logprobs": 3}
+    [choice] = client.chat.completions.create(**asked).choices
+    tokens = choice.logprobs.content
+    assert "".join(token.token for token in tokens) == choice.message.content
+    for token in tokens:
+        assert bytes(token.bytes).decode() == token.token
+        # Greedy: the chosen token is the likeliest of the three.
+        assert (token.token, token.logprob) == (
+            token.top_logprobs[0].token,
+            token.top_logprobs[0].logprob,
+        )
+        assert len(token.top_logprobs) == 3
+    chunks = client.chat.completions.create(**asked, stream=True)
+    told = [c.logprobs for chunk in chunks for c in chunk.choices if c.logprobs]
+    assert [token.token for one in told for token in one.content] == [t.token for t in tokens]
+
+
+def test_a_forbidden_token_is_not_said(client):
+    tokens = client.post(
+        "/tokenize", body={"model": MODEL, "content": " Paris"}, cast_to=dict[str, object]
+    )
+    [paris] = tokens["tokens"]
+    [choice] = client.chat.completions.create(
+        model=MODEL,
+        messages=FRANCE,
+        temperature=0,
+        max_tokens=12,
+        logit_bias={str(paris): -100},
+    ).choices
+    assert choice.message.content
+    assert " Paris" not in choice.message.content
+
+
+def test_an_answer_is_json_of_a_schema(client):
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Rome", "Paris"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    [choice] = client.chat.completions.create(
+        model=MODEL, messages=FRANCE, temperature=0, max_tokens=32, response_format=form
+    ).choices
+    assert json.loads(choice.message.content) == {"city": "Paris"}
+
+
+def test_a_text_is_gone_on_with(client):
+    asked = {"model": MODEL, "prompt": "The capital of France is", "temperature": 0}
+    [choice] = client.completions.create(**asked, max_tokens=3, logprobs=1).choices
+    assert "Paris" in choice.text
+    assert "".join(choice.logprobs.tokens) == choice.text
+    assert choice.logprobs.text_offset[0] == 0
+    pieces = client.completions.create(**asked, max_tokens=3, stream=True, echo=True)
+    text = "".join(piece.choices[0].text for piece in pieces)
+    assert text == "The capital of France is" + choice.text
+
+
+def test_texts_of_one_meaning_lie_near_each_other(client):
+    asked = client.embeddings.create(
+        model=MODEL,
+        input=["The cat sat on the mat.", "The cat sat on the rug.", "Stock prices fell in May."],
+    )
+    cat, other_cat, stocks = (item.embedding for item in asked.data)
+
+    def nearness(a, b):
+        return sum(x * y for x, y in zip(a, b, strict=True))
+
+    assert nearness(cat, cat) == pytest.approx(1, abs=1e-4)
+    assert nearness(cat, other_cat) > nearness(cat, stocks)
+    assert asked.usage.prompt_tokens == 20
+    plain = client.embeddings.create(
+        model=MODEL, input="The cat sat on the mat.", encoding_format="float"
+    )
+    assert plain.data[0].embedding == pytest.approx(cat, abs=1e-6)
+
+
+def test_a_prompt_counts_as_many_tokens_as_its_answer_says(client):
+    body = {"model": MODEL, "messages": FRANCE}
+    counted = client.post("/chat/count_tokens", body=body, cast_to=dict[str, object])
+    answer = client.chat.completions.create(**body, max_tokens=1)
+    assert counted["input_tokens"] == answer.usage.prompt_tokens == 27
 
 
 def test_threads_are_created_retrieved_updated_and_deleted(client):

@@ -143,6 +143,35 @@ def test_a_stream_tells_each_likelihood_once(ask):
     assert [token for one in told if one for token in one["content"]] == TOLD
 
 
+@pytest.mark.parametrize(
+    ("keep_alive", "least", "most"), [(30, 0, 30), ("2m", 100, 120), ("1h", 3000, 3600)]
+)
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+        ("/completions", {"prompt": "x"}),
+        ("/embeddings", {"input": "x"}),
+    ],
+)
+def test_the_model_stays_as_long_as_the_request_asks(
+    client, echo, path, said, keep_alive, least, most
+):
+    body = {"model": echo, "keep_alive": keep_alive, **said}
+    assert client.post(f"/v1{path}", json=body).status_code == 200
+    [loaded] = client.get("/healthz").json()["loaded"]
+    assert least < loaded["expires_in"] <= most
+
+
+def test_the_model_can_stay_for_ever_or_not_at_all(ask, client):
+    ask(keep_alive=-1)
+    [loaded] = client.get("/healthz").json()["loaded"]
+    assert loaded["expires_in"] is None
+    ask(keep_alive=0)
+    while client.get("/healthz").json()["loaded"]:
+        pass  # It ends in the background.
+
+
 CONVERSATION = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "one"},

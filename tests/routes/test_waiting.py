@@ -108,6 +108,20 @@ def test_without_names_the_program_is_one_caller(base: str) -> None:
         assert [next(two), next(three)] == [": queued, 0 ahead", ": queued, 1 ahead"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_beyond_the_queue_it_is_a_429_that_says_when_to_come_again(
+    data_folder: Path, echo: str, stream: bool
+) -> None:
+    settings = Settings(data_folder=data_folder, fsync=False, watch="off", max_queue=0)
+    with served(settings) as base:
+        host = base.removeprefix("http://")
+        with occupied(host), asking(host, chat("two", stream=stream)) as connection:
+            response = connection.getresponse()
+            assert response.status == 429
+            assert int(response.headers["retry-after"]) > 0
+            assert json.load(response)["error"]["code"] == "queue_full"
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
