@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from jan_server.types.message import SentPart
 from jan_server.types.sampling import Sampling, Truncation
-from jan_server.types.tool import Tool, ToolCall, ToolCallDelta, ToolChoice
+from jan_server.types.tool import FunctionTool, ToolCall, ToolCallDelta, ToolChoice
 from jan_server.types.usage import Timings, Usage
 
 ChatRole = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -48,7 +48,7 @@ class ChatCompletionRequest(Sampling, kw_only=True):
         | UnsetType
         | None
     ) = UNSET
-    tools: list[Tool] | UnsetType | None = UNSET
+    tools: list[FunctionTool] | UnsetType | None = UNSET
     tool_choice: ToolChoice | UnsetType | None = UNSET
     parallel_tool_calls: bool | UnsetType | None = UNSET
     truncation: (

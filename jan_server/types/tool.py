@@ -23,7 +23,7 @@ class FunctionDefinition(Struct, kw_only=True, omit_defaults=True):
     strict: bool | UnsetType | None = UNSET
 
 
-class Tool(Struct, kw_only=True):
+class FunctionTool(Struct, kw_only=True):
     type: Literal["function"]
     function: FunctionDefinition
 
