@@ -14,6 +14,8 @@ import pytest
 from jan_server import engines
 from jan_server.engines.base import Finished, GenerationRequest, LoadedModel, ModelInfo, Piece
 from jan_server.engines.llama_cpp.engine import LlamaCppEngine
+from jan_server.engines.llama_cpp.library import open_library
+from jan_server.engines.llama_cpp.native import POOLED_LAST
 from jan_server.errors import ModelCannotRun
 from tests.engines.contract import ConstraintContract, EmbeddingContract, EngineContract
 from tests.engines.llama_cpp.conftest import spec_of
@@ -43,6 +45,21 @@ class TestQwen2(LlamaCppContract):
 
 class TestMamba(LlamaCppContract):
     kind = "mamba bpe"
+
+
+class TestPooled(EmbeddingContract):
+    """A chat model whose file says that its last token's state is its embedding."""
+
+    prompt = PROMPT
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, tiny_folder: Path) -> Iterator[LoadedModel]:
+        path = write_tiny_gguf(
+            tiny_folder / "pooled.gguf", extra_metadata={"llama.pooling_type": POOLED_LAST}
+        )
+        with closing(LlamaCppEngine().load(spec_of(path))) as model:
+            yield model
 
 
 def test_a_model_says_what_its_file_says(tmp_path: Path):
@@ -96,7 +113,6 @@ def test_an_answer_ends_with_any_token_that_ends_one(tmp_path: Path):
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "damaged": (lambda path: path.write_bytes(write_tiny_gguf(path).read_bytes()[:-1000]), "cut"),
     "architecture": (lambda path: write_tiny_gguf(path, architecture="llama9"), "llama9"),
-    "encoder": (lambda path: write_tiny_gguf(path, architecture="t5"), "refuses"),
     "pooling": (
         lambda path: write_tiny_gguf(path, extra_metadata={"llama.pooling_type": 1}),
         "embeddings alone",
@@ -111,6 +127,14 @@ def test_a_file_that_cannot_run_is_refused_with_the_reason(tmp_path: Path, what:
     make(tmp_path / "m.gguf")
     with pytest.raises(ModelCannotRun, match=reason):
         LlamaCppEngine().load(spec_of(tmp_path / "m.gguf"))
+
+
+def test_a_model_with_an_encoder_is_refused(
+    tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(open_library(), "llama_model_has_encoder", lambda model: True)
+    with pytest.raises(ModelCannotRun, match="reads with an encoder"):
+        LlamaCppEngine().load(spec_of(tiny("llama bpe")))
 
 
 def test_a_context_of_no_tokens_is_refused(tmp_path: Path):

@@ -110,9 +110,10 @@ def test_what_the_library_cannot_evaluate_is_an_error(native: Native):
     context = context_of(native("llama bpe"), length=64)
     # There are cells for 256 tokens at least. Beyond them llama.cpp finds no room.
     context.context_length = 10_000
+    for start in range(0, 256, 64):
+        context.eval([1] * 64, n_past=start, threads=1)
     with pytest.raises(RuntimeError, match=r"could not evaluate 64 tokens \(1\)"):
-        for start in range(0, 10_000, 64):
-            context.eval([1] * 64, n_past=start, threads=1)
+        context.eval([1] * 64, n_past=256, threads=1)
     context.close()
 
 
@@ -130,7 +131,7 @@ def test_a_model_goes_with_the_last_of_its_contexts(native: Native):
 
 def test_a_context_that_llama_cpp_does_not_make_is_refused(native: Native):
     model = native("llama bpe")
-    with pytest.raises(ModelCannotRun, match="makes no context for llama-bpe.gguf"):
+    with pytest.raises(ModelCannotRun, match="makes no context for llama-bpe"):
         context_of(model, length=0)
     assert repr(model) == "<NativeModel llama-bpe.gguf, 0 contexts>"
 
@@ -138,7 +139,7 @@ def test_a_context_that_llama_cpp_does_not_make_is_refused(native: Native):
 def test_a_context_that_is_not_as_asked_for_is_refused(native: Native, monkeypatch):
     model = native("llama bpe")
     monkeypatch.setattr(model.library, "llama_n_batch", lambda context: 7)
-    with pytest.raises(ModelCannotRun, match="it made {'n_batch': 7"):
+    with pytest.raises(ModelCannotRun, match=r"it made \{'n_batch': 7"):
         context_of(model)
     assert model.pointer is None
 
@@ -165,7 +166,7 @@ def test_a_library_that_lays_its_parameters_out_differently_is_refused():
 
 def test_a_library_without_the_functions_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(library, "library_path", lambda: Path(_ctypes.__file__))
-    with pytest.raises(ModelCannotRun, match="cannot be used here: .*llama_backend_init"):
+    with pytest.raises(ModelCannotRun, match=r"cannot be used here: .*llama_backend_init"):
         library.open_library.__wrapped__()
 
 
