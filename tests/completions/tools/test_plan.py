@@ -18,6 +18,7 @@ from jan_server.errors import InvalidRequest, ParameterNotSupported
 from jan_server.types.chat import ChatCompletionRequest
 from jan_server.types.tool import FunctionDefinition, ToolCallDelta
 from tests.completions.tools.transcripts import NOW, PARIS, hermes
+from tests.templates.formats import FORMATS
 
 TIME = {"name": "get_time", "description": "What time it is.", "parameters": {"type": "object"}}
 WEATHER = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {}}}}
@@ -189,6 +190,16 @@ def test_deepseeks_templates_get_arguments_as_text_and_no_content_as_null():
     (call,) = plan.turns[2]["tool_calls"]
     assert call["function"]["arguments"] == '{"zone":"é"}'
     assert plan.turns[2]["content"] is None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_kind_of_template_shows_tools_calls_and_results(name):
+    template = FORMATS[name].template
+    prompt = rendered(planned(template, messages=ASKED, tools=TOOLS), template)
+    told, asked, called, result = (
+        prompt.index(text) for text in ("get_weather", "What time is it?", '"zone": "é"', "noon")
+    )
+    assert max(told, asked) < called < result
 
 
 # What the answer is held to
