@@ -53,6 +53,15 @@ REFUSED_IN_TEXTS: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
 }
 
+# What to send in their place.
+INSTEAD = {
+    "function_call": "tool_choice",
+    "functions": "tools",
+    "guided_choice": "regex",
+    "n_probs": "top_logprobs",
+    "structured_outputs": "response_format",
+}
+
 # Accepted because clients send them by habit and an answer is right without them.
 WITHOUT_EFFECT = {
     "engine",
@@ -81,8 +90,9 @@ class Fields:
         for name, harmless in self._refused.items():
             value = sent.get(name)
             if value is not None and value not in harmless:
+                do = f"send {INSTEAD[name]!r} instead" if name in INSTEAD else "leave it out"
                 raise ParameterNotSupported(
-                    f"This server cannot honour {name!r}: leave it out.", param=f"$.{name}"
+                    f"This server cannot honour {name!r}: {do}.", param=f"$.{name}"
                 )
         self._log_unknown(sent)
 

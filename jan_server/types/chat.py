@@ -38,7 +38,10 @@ class ChatCompletionRequest(Sampling, kw_only=True):
     `stream` is false unless asked for, as every client expects.
     """
 
-    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    messages: Annotated[
+        list[ChatMessage],
+        Meta(min_length=1, examples=[[{"role": "user", "content": "What is Jan?"}]]),
+    ]
     max_completion_tokens: Annotated[float, Meta(ge=1)] | UnsetType | None = UNSET
     logprobs: bool | UnsetType | None = UNSET
     top_logprobs: (

@@ -378,10 +378,13 @@ def test_a_prompt_longer_than_the_context_is_a_400_with_both_numbers(ask, write,
         (b'{"messages": []}', "$.messages"),
         (b'{"messages": "x"}', "$.messages"),
         (b'{"messages": [{"content": "x"}]}', "$.messages[0].role"),
-        (b'{"messages": [{"role": "user"}]}', "$.messages[0].content"),
+        (b'{"model": "echo", "messages": [{"role": "user"}]}', "$.messages[0].content"),
         (b'{"messages": [{"role": "robot", "content": "x"}]}', "$.messages[0].role"),
         (b'{"messages": [{"role": "user", "content": 7}]}', "$.messages[0].content"),
-        (b'{"messages": [{"role": "user", "content": null}]}', "$.messages[0].content"),
+        (
+            b'{"model": "echo", "messages": [{"role": "user", "content": null}]}',
+            "$.messages[0].content",
+        ),
         (
             b'{"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]}',
             "$.messages[0].tool_calls[0].function",
@@ -389,7 +392,7 @@ def test_a_prompt_longer_than_the_context_is_a_400_with_both_numbers(ask, write,
         (b'{"model": "a\\u0000", "messages": [{"role": "user", "content": "x"}]}', "$.model"),
     ],
 )
-def test_a_wrong_conversation_is_a_400_with_its_place(client, body, param):
+def test_a_wrong_conversation_is_a_400_with_its_place(client, echo, body, param):
     answer = client.post("/v1/chat/completions", content=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
@@ -458,6 +461,10 @@ def test_a_parameter_that_cannot_be_honoured_is_a_400_that_names_it(ask, name, v
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "unsupported_parameter"
     assert answer.json()["error"]["param"] == f"$.{name}"
+
+
+def test_what_has_a_newer_name_is_refused_with_it(ask):
+    assert "send 'tools' instead" in ask(functions=[{"name": "f"}]).json()["message"]
 
 
 TOOL = {"type": "function", "function": {"name": "add"}}

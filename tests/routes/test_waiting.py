@@ -143,3 +143,15 @@ def test_the_slot_of_a_client_that_leaves_is_for_the_next(base: str, path: str, 
             stream = second.enter_context(waiting(base, "two"))
         first.close()
         assert text(stream) == "two"
+
+
+def test_who_leaves_the_queue_is_not_answered(base: str) -> None:
+    """Nothing is said to whoever wants a plain answer: who comes after him sees that he waits."""
+    with occupied(base), ExitStack() as first, ExitStack() as second:
+        first.enter_context(asking(base, chat("gone")))
+        stream = second.enter_context(waiting(base, "two"))
+        while next(stream) != ": queued, 1 ahead":
+            second.close()
+            stream = second.enter_context(waiting(base, "two"))
+        first.close()
+        assert next(stream) == ": queued, 0 ahead"

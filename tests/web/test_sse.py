@@ -18,6 +18,7 @@ from jan_server.web.responses import json_response, while_connected
 from jan_server.web.routing import Route, Router
 from jan_server.web.sse import (
     DONE,
+    Comment,
     EventStream,
     Named,
     format_comment,
@@ -100,6 +101,7 @@ def bodies(sent: list[Message]) -> list[bytes]:
             b'id: r-1\nevent: a.b\ndata: {"a":"\\n"}\n\n',
         ),
         (format_comment(), b":\n\n"),
+        (format_event(Comment("2 ahead")), b": 2 ahead\n\n"),
         (format_comment("still here"), b": still here\n\n"),
         (
             format_error(EngineDied("gone")),
@@ -137,6 +139,15 @@ def test_an_opening_comment_takes_the_headers_along_before_there_is_an_event() -
     assert sent[0]["status"] == 200
     assert bodies(sent) == [b": connected\n\n"]
     assert source.closed.is_set()
+
+
+def test_a_comment_of_the_source_begins_the_answer_as_an_event_does() -> None:
+    error = EngineDied("The engine died.")
+    answer = ask(streaming(Source(Comment("1 ahead"), 1, error)), "GET", "/")
+    assert (answer.status, answer.body) == (
+        200,
+        b": 1 ahead\n\ndata: 1\n\n" + format_error(error),
+    )
 
 
 def test_after_an_opening_comment_a_failure_is_an_event() -> None:
