@@ -36,7 +36,7 @@ def empty(path):
 
 
 def another_architecture(path):
-    write_tiny_gguf(path, architecture="qwen2")
+    write_tiny_gguf(path, architecture="llama9")
 
 
 FILES = {
@@ -45,7 +45,7 @@ FILES = {
     header_then_random: ["damaged"],
     text: ["web page"],
     empty: ["m.gguf"],
-    another_architecture: ["qwen2", "llama-cpp"],
+    another_architecture: ["llama.cpp refuses", "llama9"],
 }
 
 
