@@ -267,6 +267,29 @@ class ConstraintFailed(JanError):
         )
 
 
+class RemoteRefused(JanError):
+    """The server that a remote model runs on finds the request wrong: its words."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "remote_refused"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        type: str = "",
+        code: str = "",
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after=retry_after)
+        self.status = status
+        self.type = type or self.type
+        self.code = code or self.code
+
+
 class RemoteFailed(JanError):
     """The server that a remote model runs on failed, or cannot be reached."""
 

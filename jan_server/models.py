@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from jan_server import amounts, catalogue, engines
+from jan_server import amounts, catalogue, engines, remote
 from jan_server.downloads import Downloads
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.pool import Pool
@@ -27,6 +27,7 @@ from jan_server.errors import (
     NotFound,
 )
 from jan_server.ids import check_new_id
+from jan_server.remote import Remote
 from jan_server.settings import Settings
 from jan_server.store import Store, formats
 from jan_server.store.document import Document, etag
@@ -47,7 +48,8 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
 
     `value` is the JSON object of its manifest, `raw` that as bytes; `created` in seconds; `weights`
     is None where there are none, and `answers` whether it could answer a chat. `download_error` is
-    why the last download failed, if it did. `stale` is the place and the reason when the manifest
+    why the last download failed, if it did. `remote` is the server that answers it, None where an
+    engine of this machine does. `stale` is the place and the reason when the manifest
     is broken now, and this is the last good one that was seen.
     """
 
@@ -59,10 +61,13 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     weights: Path | None
     state: ModelState
     download_error: str | None = None
+    remote: Remote | None = None
     stale: str = ""
 
     @property
     def answers(self) -> bool:
+        if self.remote:
+            return not self.remote.problem
         return self.weights is not None or not _needs_weights(self.manifest)
 
     @property
@@ -105,11 +110,11 @@ class Models:
     def ready(self, id: str | None) -> KnownModel:
         """A model that can answer, the default one for None.
 
-        Raises as `get`, ModelCannotRun for an engine that nobody knows, and ModelNotDownloaded or
-        NotFound with what to do.
+        Raises as `get`, ModelCannotRun for an engine that nobody knows and a remote server that
+        nobody named, and ModelNotDownloaded or NotFound with what to do.
         """
         model = self.get(id or self.default_id())
-        engines.canonical_name(model.manifest.engine)
+        _check_engine(model)
         if model.answers:
             return model
         self.address(model)
@@ -128,11 +133,11 @@ class Models:
         return there[0]
 
     def spec(self, model: KnownModel) -> ModelSpec:
-        """How to load a model that is ready."""
+        """How to load a model that is ready; may read its header. Raises ModelCannotRun."""
         chosen = self._chosen(model)
         return ModelSpec(
             id=model.id,
-            engine=engines.canonical_name(model.manifest.engine),
+            engine=engines.choose(model.manifest.engine, str(model.weights or "")),
             path=str(model.weights or ""),
             work_folder=str(self._store.work_path(_fitted(model.id))),
             ctx_len=chosen.ctx_len,
@@ -140,6 +145,12 @@ class Models:
             threads=chosen.cpu_threads or self._settings.threads,
             slots=chosen.n_parallel or self._settings.n_parallel,
         )
+
+    def describe(self, model: KnownModel) -> str:
+        """What would compute its answers. Raises ModelCannotRun."""
+        if model.remote:
+            return f"{model.remote.engine} at {model.remote.origin}"
+        return engines.describe(self.spec(model))
 
     def keep_alive(self, model: KnownModel, asked: float | str | None = None) -> float:
         """How many seconds it stays in memory when nobody uses it, for ever being infinity.
@@ -156,13 +167,16 @@ class Models:
     async def start(self, id: str, settings: ModelSettings) -> KnownModel:
         """Load a model, if it is not loaded so already.
 
-        What the settings say goes before its manifest, until it is stopped or started again.
-        Raises as `ready` and as Pool.model.
+        What the settings say goes before its manifest, until it is stopped or started again. One
+        that another server answers is ready as it is. Raises as `ready` and as Pool.model.
         """
         model = await asyncio.to_thread(self.ready, id)
+        if model.remote:
+            return model
         self._started[model.id] = settings
         try:
-            async with self._pool.model(self.spec(model), keep_alive=self.keep_alive(model)):
+            spec = await asyncio.to_thread(self.spec, model)
+            async with self._pool.model(spec, keep_alive=self.keep_alive(model)):
                 return model
         except (ModelCannotRun, EngineDied, EngineFailed):
             self._started.pop(model.id, None)  # Else no chat could load it either.
@@ -182,6 +196,8 @@ class Models:
         """
         self._store.check_writable()
         model = self.get(id)
+        if model.remote:
+            _check_engine(model)
         if model.answers:
             return False
         self.address(model)
@@ -272,12 +288,14 @@ class Models:
         created: float,
         stale: str = "",
     ) -> KnownModel:
+        manifest = Manifest.from_value(value, name=id)
         model = KnownModel(
             id=id,
             value=value,
             raw=raw,
             stale=stale,
-            manifest=Manifest.from_value(value, name=id),
+            manifest=manifest,
+            remote=remote.find(self._settings.data_folder, id, manifest),
             download_error=self._failure(id),
             created=int(created),
             weights=weights,
@@ -288,6 +306,8 @@ class Models:
     def _state(self, model: KnownModel) -> ModelState:
         if running := self._pool.running().get(model.id):
             return running
+        if model.remote:
+            return "not_downloaded" if model.remote.problem else "downloaded"
         if model.answers:
             return "stopped" if self._pool.was_stopped(model.id) else "downloaded"
         return "downloading" if self._downloads.state(model.id) else "not_downloaded"
@@ -312,6 +332,16 @@ class Models:
 def _fitted(id: str) -> str:
     """The work folder for what an engine makes of a model's weights."""
     return f"fitted/{id}"
+
+
+def _check_engine(model: KnownModel) -> None:
+    """Raises ModelCannotRun when it is known that nothing could answer."""
+    if not model.remote:
+        engines.canonical_name(model.manifest.engine)
+    elif model.remote.problem:
+        raise ModelCannotRun(
+            f"The model {model.id!r} is answered by another server: {model.remote.problem}."
+        )
 
 
 def _needs_weights(manifest: Manifest) -> bool:

@@ -10,7 +10,7 @@ from functools import partial
 
 import msgspec
 
-from jan_server import engines, representations
+from jan_server import representations
 from jan_server.appending import Appending
 from jan_server.completions import Completions
 from jan_server.downloads import Downloads
@@ -22,6 +22,7 @@ from jan_server.events import Hub
 from jan_server.expiring import Expiring
 from jan_server.following import Following
 from jan_server.models import Models
+from jan_server.remote import Remotes
 from jan_server.settings import Settings
 from jan_server.store import Document, Store
 from jan_server.store.formats import Times
@@ -86,7 +87,8 @@ class Services:
         self.downloads = Downloads(self.store.work_path("downloads"))
         self.pool = _pool(settings)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
-        self.completions = Completions(self.models, self.pool)
+        self.remotes = Remotes(patience=settings.remote_patience)
+        self.completions = Completions(self.models, self.pool, self.remotes)
         self.appending = Appending(self.store)
         self.following = Following(self.store)
         self.expiring = Expiring(partial(self.store.expire, days=settings.trash_days))
@@ -110,20 +112,20 @@ class Services:
         """For the start line: the default model and what would compute it."""
         id = self.models.default_id()
         try:
-            spec = self.models.spec(self.models.ready(id))
-            return f"{id}, {engines.describe(spec)}"
+            return f"{id}, {self.models.describe(self.models.ready(id))}"
         except JanError as error:
             return f"{id} cannot answer yet: {error.message}"
 
     async def drain(self, seconds: float) -> None:
         """Refuse new chats, let running answers end, for so long at most; end open streams."""
-        await self.pool.drain(seconds)
+        await asyncio.gather(self.pool.drain(seconds), self.remotes.drain(seconds))
         self.closing.set()
 
     async def close(self) -> None:
         """Streams and answers that still run end with ShuttingDown."""
         self.closing.set()
         await self.pool.close()
+        await self.remotes.close()
         await self.expiring.close()
         await asyncio.to_thread(self.downloads.close)
         await self.appending.close()

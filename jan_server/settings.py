@@ -43,7 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     works on, so many of its requests may wait as `max_queue` says. All models together take no
     more than `memory_budget`, by default 80 % of what there is. `n_parallel` is how many requests
     a model works on at once, where its manifest does not say; by default the engine chooses. A
-    model that says nothing for `stall_patience` hangs, and is ended.
+    model that says nothing for `stall_patience` hangs, and is ended. A remote server that says
+    nothing for `remote_patience` is left.
     """
 
     data_folder: Path
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory_budget: Annotated[int, Meta(ge=1)] | None = None
     n_parallel: Annotated[int, Meta(ge=1, le=64)] | None = None
     stall_patience: Annotated[float, Meta(gt=0)] = 120.0
+    remote_patience: Annotated[float, Meta(gt=0)] = 300.0
     fsync: bool | Literal["always", "off"] = "always"
     watch: Literal["auto", "polling", "off"] = "auto"
     read_only: bool = False

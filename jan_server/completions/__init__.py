@@ -10,6 +10,7 @@
     texts          completions of plain text
     embeddings, tokens
 
+Requests for models that another server answers go there as they came (`jan_server.remote`).
 Nothing is written here. Closing an answer's iterator stops the work.
 """
 
@@ -22,14 +23,15 @@ from jan_server.completions.texts import Texts
 from jan_server.completions.tokens import Tokens
 from jan_server.engines.pool import Pool
 from jan_server.models import Models
+from jan_server.remote import Remotes
 
 
 class Completions:
     """What the models that are there can be asked for."""
 
-    def __init__(self, models: Models, pool: Pool) -> None:
+    def __init__(self, models: Models, pool: Pool, remotes: Remotes) -> None:
         opening = Opening(models, pool)
-        self.chats = Chats(opening)
-        self.texts = Texts(opening)
-        self.embeddings = Embeddings(opening)
+        self.chats = Chats(opening, remotes)
+        self.texts = Texts(opening, remotes)
+        self.embeddings = Embeddings(opening, remotes)
         self.tokens = Tokens(opening)

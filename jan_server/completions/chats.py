@@ -26,6 +26,7 @@ from jan_server.completions.truncation import Turns, chosen_truncation
 from jan_server.completions.turns import Turn, read_turns
 from jan_server.engines.base import GenerationRequest, Queued
 from jan_server.models import KnownModel
+from jan_server.remote import CHAT, RemoteAnswer, Remotes
 from jan_server.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
 from jan_server.types.tokens import TokenCount
 
@@ -51,53 +52,64 @@ class _Ready(NamedTuple):
 class Chats:
     """Answers chat requests with the models that are there."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, remotes: Remotes) -> None:
         self._opening = opening
+        self._remotes = remotes
         self._fields = fields.of_chats()
 
     async def stream(
         self, request: ChatCompletionRequest, sent: Mapping[str, Any], *, client: str = ""
-    ) -> AsyncGenerator[ChatCompletionChunk | Queued]:
+    ) -> AsyncGenerator[ChatCompletionChunk | Queued | RemoteAnswer]:
         """The answer as it grows; `sent` is the request's own JSON object.
 
         The first item comes when the prompt is known to fit: Queued, as often as its place
         changes, while others have all slots. The usage is in a last chunk without choices, when
         `stream_options.include_usage` asks for it. `client` names who asks: they take turns.
         """
+        model = await self._opening.find(request.model)
         options = request.stream_options
         include_usage = bool(options and options.include_usage)
-        async with aclosing(self._chunks(request, sent, client, include_usage)) as chunks:
+        chunks = (
+            self._remotes.stream(model.remote, CHAT, sent)
+            if model.remote
+            else self._chunks(model, request, sent, client, include_usage)
+        )
+        async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
 
     async def complete(
         self, request: ChatCompletionRequest, sent: Mapping[str, Any], *, client: str = ""
-    ) -> ChatCompletion:
+    ) -> ChatCompletion | RemoteAnswer:
         """The whole answer."""
-        async with aclosing(self._chunks(request, sent, client, include_usage=True)) as chunks:
+        model = await self._opening.find(request.model)
+        if model.remote:
+            return await self._remotes.ask(model.remote, CHAT, sent)
+        chunks = self._chunks(model, request, sent, client, include_usage=True)
+        async with aclosing(chunks):
             return joined([chunk async for chunk in chunks if not isinstance(chunk, Queued)])
 
     async def count_tokens(
         self, request: ChatCompletionRequest, sent: Mapping[str, Any]
     ) -> TokenCount:
         """How long the prompt of this chat is; nothing is left out of it."""
-        model, asked = await self._read(request, sent)
+        model = await self._opening.find(request.model)
+        asked = self._read(model, request, sent)
         async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
             count = await _prompts(asked, opened).count(asked.turns)
             return TokenCount(
                 input_tokens=count, count=count, max_model_len=opened.lease.info.context_length
             )
 
-    async def _read(
-        self, request: ChatCompletionRequest, sent: Mapping[str, Any]
-    ) -> tuple[KnownModel, _Asked]:
+    def _read(
+        self, model: KnownModel, request: ChatCompletionRequest, sent: Mapping[str, Any]
+    ) -> _Asked:
         self._fields.check(sent)
         turns = read_turns(request.messages)
         constraint = constraining.read_constraint(request, sent)
         logprobs = likelihoods.asked_of_chat(request)
-        model = await self._opening.find(request.model)
         chosen = parameters.resolve(sent, [(model.id, model.manifest.parameters)])
-        return model, _Asked(
+        return _Asked(
             request,
             with_system_message(turns, model.manifest.settings.system_message),
             constraint,
@@ -107,12 +119,13 @@ class Chats:
 
     async def _chunks(
         self,
+        model: KnownModel,
         request: ChatCompletionRequest,
         sent: Mapping[str, Any],
         client: str,
         include_usage: bool,
     ) -> AsyncGenerator[ChatCompletionChunk | Queued]:
-        model, asked = await self._read(request, sent)
+        asked = self._read(model, request, sent)
         async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
             ready = await _get_ready(asked, opened)
             requests = seeded(ready.request, request.n or 1)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from jan_server.completions.inputs import Input, read_inputs
 from jan_server.completions.opening import Opening, answers, places
 from jan_server.completions.usage import Tally
 from jan_server.engines.base import Embedded, EmbeddingRequest, ModelInfo
 from jan_server.errors import InvalidRequest, ParameterNotSupported
+from jan_server.models import KnownModel
+from jan_server.remote import EMBEDDINGS, RemoteAnswer, Remotes
 from jan_server.types.embedding import (
     Embedding,
     EmbeddingList,
@@ -23,14 +26,27 @@ from jan_server.types.embedding import (
 class Embeddings:
     """Embeds texts with the models that are there."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, remotes: Remotes) -> None:
         self._opening = opening
+        self._remotes = remotes
 
-    async def embed(self, request: EmbeddingsRequest, *, client: str = "") -> EmbeddingList:
-        """Raises ParameterNotSupported for a model that embeds nothing."""
+    async def embed(
+        self, request: EmbeddingsRequest, sent: Mapping[str, Any], *, client: str = ""
+    ) -> EmbeddingList | RemoteAnswer:
+        """`sent` is the request's own JSON object.
+
+        Raises ParameterNotSupported for a model that embeds nothing.
+        """
+        model = await self._opening.find(request.model)
+        if model.remote:
+            return await self._remotes.ask(model.remote, EMBEDDINGS, sent)
+        return await self._embed(model, request, client)
+
+    async def _embed(
+        self, model: KnownModel, request: EmbeddingsRequest, client: str
+    ) -> EmbeddingList:
         inputs = read_inputs(request.input, "$.input")
         _check_not_empty(inputs)
-        model = await self._opening.find(request.model)
         async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
             check_length(request, model.id, opened.lease.info)
             vectors, tally = [], Tally()

@@ -13,7 +13,7 @@ from jan_server import ids
 from jan_server.engines.base import Event, Request
 from jan_server.engines.lease import Lease
 from jan_server.engines.pool import Pool
-from jan_server.errors import InvalidRequest
+from jan_server.errors import InvalidRequest, ModelCannotRun
 from jan_server.models import KnownModel, Models
 
 
@@ -48,6 +48,11 @@ class Opening:
 
         Raises InvalidRequest, ModelCannotRun, QueueFull and ModelLoading.
         """
+        if model.remote:
+            raise ModelCannotRun(
+                f"The model {model.id!r} runs at {model.remote.origin}: what needs its tokens "
+                "is not possible here."
+            )
         asked = None if keep_alive is UNSET else keep_alive
         seconds = self._models.keep_alive(model, asked)
         spec = await asyncio.to_thread(self._models.spec, model)

@@ -26,6 +26,7 @@ from jan_server.engines.base import Event, Finished, GenerationRequest, Piece, Q
 from jan_server.engines.lease import Lease
 from jan_server.errors import ContextLengthExceeded, InvalidRequest, ParameterNotSupported
 from jan_server.models import KnownModel
+from jan_server.remote import TEXTS, RemoteAnswer, Remotes
 from jan_server.types.completion import (
     Completion,
     CompletionRequest,
@@ -37,29 +38,41 @@ from jan_server.types.completion import (
 class Texts:
     """Goes on with texts, by the models that are there."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, remotes: Remotes) -> None:
         self._opening = opening
+        self._remotes = remotes
         self._fields = fields.of_texts()
 
     async def stream(
         self, request: CompletionRequest, sent: Mapping[str, Any], *, client: str = ""
-    ) -> AsyncGenerator[Completion | Queued]:
+    ) -> AsyncGenerator[Completion | Queued | RemoteAnswer]:
         """See Chats.stream."""
+        model = await self._opening.find(request.model)
         options = request.stream_options
         include_usage = bool(options and options.include_usage)
-        async with aclosing(self._pieces(request, sent, client, include_usage)) as pieces:
+        pieces = (
+            self._remotes.stream(model.remote, TEXTS, sent)
+            if model.remote
+            else self._pieces(model, request, sent, client, include_usage)
+        )
+        async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
 
     async def complete(
         self, request: CompletionRequest, sent: Mapping[str, Any], *, client: str = ""
-    ) -> Completion:
+    ) -> Completion | RemoteAnswer:
         """The whole answer."""
-        async with aclosing(self._pieces(request, sent, client, include_usage=True)) as pieces:
+        model = await self._opening.find(request.model)
+        if model.remote:
+            return await self._remotes.ask(model.remote, TEXTS, sent)
+        pieces = self._pieces(model, request, sent, client, include_usage=True)
+        async with aclosing(pieces):
             return joined([piece async for piece in pieces if not isinstance(piece, Queued)])
 
     async def _pieces(
         self,
+        model: KnownModel,
         request: CompletionRequest,
         sent: Mapping[str, Any],
         client: str,
@@ -69,7 +82,6 @@ class Texts:
         _check(request)
         prompts = read_inputs(request.prompt, "$.prompt")
         constraint = constraining.read_constraint(request, sent)
-        model = await self._opening.find(request.model)
         values = _values(request, sent, model)
         async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
             constraining.check_engine(constraint, constrains=opened.lease.info.constrains)

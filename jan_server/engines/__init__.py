@@ -11,7 +11,8 @@ An entry point cannot replace a row of this table. The class is called without a
 does not read a weights file says `needs_weights = False` in its body.
 
 A manifest names an engine, and is taken at its word. Or it has one of the names that Jan wrote for
-its own engine of the time: they mean whichever of ours runs the file, by what its header says.
+its own engine of the time: they mean whichever of ours runs the file, by what its header says. With
+`openai` nothing runs here: another server answers (`jan_server.remote`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ ENTRY_POINTS = "jan_server.engines"
 
 class Row(msgspec.Struct, frozen=True):
     """`target` is `module:Class`. `needs_weights`: a model of it is a file that must be here.
+    `remote`: nothing runs here, and there is no target.
 
     Light to import are `device`, a `module:function` of a ModelSpec: what would compute it, in
     words; and `check`, one of a GGUF header, which raises ModelCannotRun when this engine does not
@@ -44,6 +46,7 @@ class Row(msgspec.Struct, frozen=True):
     needs_weights: bool = True
     device: str = ""
     check: str = ""
+    remote: bool = False
 
 
 ENGINES = {
@@ -58,6 +61,7 @@ ENGINES = {
         check="jan_server.engines.llama_cpp.package:check",
     ),
     "echo": Row("jan_server.engines.echo:EchoEngine", needs_weights=False),
+    "openai": Row("", needs_weights=False, remote=True),
 }
 
 # What Jan's manifests of every generation call the engine for local GGUF files.
@@ -116,6 +120,16 @@ def needs_weights(name: str | None) -> bool:
     return bool(getattr(_entry_points()[own].load(), "needs_weights", True))
 
 
+def is_row(name: str) -> bool:
+    """Whether this is an engine of the table, or a name that Jan gave its own."""
+    return name in ENGINES or name in JANS_NAMES
+
+
+def is_remote(name: str) -> bool:
+    """Whether another server answers."""
+    return name in ENGINES and ENGINES[name].remote
+
+
 def describe(spec: ModelSpec) -> str:
     """The engine and what it would compute with: `ctransformers on cpu (avx2), 2 threads`.
 
@@ -132,6 +146,8 @@ def resolve(name: str | None) -> Engine:
     Raises ModelCannotRun when there is none of that name, or it is not installed.
     """
     own = canonical_name(name)
+    if is_remote(own):
+        raise ModelCannotRun(f"{own!r} is no engine of this machine: another server answers.")
     made = _imported(ENGINES[own].target) if own in ENGINES else _entry_points()[own].load()
     return cast("Engine", made())
 

@@ -20,6 +20,7 @@ from jan_server.errors import (
     ParameterNotSupported,
     QueueFull,
     RemoteFailed,
+    RemoteRefused,
     RemoteTimeout,
     ShuttingDown,
 )
@@ -40,6 +41,7 @@ ERRORS: tuple[type[JanError], ...] = (
     ModelLoading,
     EngineDied,
     RemoteFailed,
+    RemoteRefused,
     RemoteTimeout,
     ShuttingDown,
 )

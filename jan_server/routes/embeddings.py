@@ -16,7 +16,7 @@ from jan_server.web.routing import Route
 
 async def create_embedding(services: Services, request: Request) -> Response:
     asked, sent = await read_json(request, EmbeddingsRequest)
-    work = services.completions.embeddings.embed(asked, client=caller(request, sent))
+    work = services.completions.embeddings.embed(asked, sent, client=caller(request, sent))
     return json_response(await while_connected(request, work))
 
 

@@ -57,6 +57,9 @@ class ModelSettings(Struct, kw_only=True, frozen=True):
     `n_parallel` is how many requests it works on at once, `keep_alive` how long it stays loaded
     when nobody uses it, in seconds or as `5m`; negative is for ever. `truncation` says what
     becomes of a conversation that is too long: `auto` drops its oldest turns.
+
+    Of a model that another server answers, `remote_model` is its name there, by default its id, and
+    `full_url` where chat completions are there, by default as `engines/<engine>.json` says.
     """
 
     ctx_len: Count | None = None
@@ -70,6 +73,8 @@ class ModelSettings(Struct, kw_only=True, frozen=True):
     system_message: str | None = None
     llama_model_path: str | None = None
     mmproj: str | None = None
+    remote_model: str | None = None
+    full_url: str | None = None
 
 
 class Manifest(Struct, kw_only=True, frozen=True):
