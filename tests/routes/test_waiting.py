@@ -82,6 +82,12 @@ def test_a_stream_that_waits_says_how_many_are_before_it(base: str) -> None:
         assert next(three) == ": queued, 1 ahead"
 
 
+def test_a_text_that_waits_says_so_too(base: str) -> None:
+    body = {"model": "echo", "prompt": "two", "stream": True}
+    with occupied(base), asking(base, body, "/v1/completions") as connection:
+        assert next(lines(connection.getresponse())) == ": queued, 0 ahead"
+
+
 def test_it_is_told_again_when_somebody_leaves_and_answered_in_its_turn(base: str) -> None:
     with ExitStack() as first, ExitStack() as second:
         first.enter_context(occupied(base))
