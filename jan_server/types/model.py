@@ -127,6 +127,13 @@ class KnownParameters(Struct, kw_only=True, frozen=True):
     presence_penalty: float | UnsetType = UNSET
     repeat_penalty: float | UnsetType = UNSET
     repeat_last_n: int | UnsetType = UNSET
+    typical_p: float | UnsetType = UNSET
+    mirostat: int | UnsetType = UNSET
+    mirostat_tau: float | UnsetType = UNSET
+    mirostat_eta: float | UnsetType = UNSET
+    logit_bias: dict[str, float] | list[Any] | UnsetType = UNSET
+    ignore_eos: bool | UnsetType = UNSET
+    cache_prompt: bool | UnsetType = UNSET
 
 
 class Model(Struct, kw_only=True):

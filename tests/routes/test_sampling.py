@@ -147,6 +147,40 @@ def test_each_of_several_choices_has_a_seed_of_its_own(client: TestClient, ask: 
     assert [text(choice) for choice in choices] == [text(ask(seed=seed)) for seed in (1, 2, 3)]
 
 
+def test_texts_are_sampled_as_chats_are(client: TestClient, tiny: str) -> None:
+    def said(**more: Any) -> list[str]:
+        body = {"model": tiny, "prompt": "hello", "temperature": 1.0, "max_tokens": 12, **more}
+        choices = client.post("/v1/completions", json=body).json()["choices"]
+        return [choice["text"] for choice in choices]
+
+    assert said(n=2, seed=1) == [*said(seed=1), *said(seed=2)]
+    assert said(seed=1) != said(seed=2)
+    assert said(logit_bias={str(P): 100}) == ["P" * 12]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", 0),
+        ("top_k", 1),
+        ("min_p", 1),
+        ("typical_p", 0.05),
+        ("mirostat", 2),
+        ("repeat_penalty", 1000),
+        ("presence_penalty", 2),
+        ("frequency_penalty", 2),
+        ("logit_bias", {str(P): 100}),
+    ],
+)
+def test_a_manifest_can_say_it_too(
+    ask: Ask, write: Callable[..., Path], name: str, value: Any
+) -> None:
+    plain, asked = text(ask()), text(ask(**{name: value}))
+    settings = {"ctx_len": 128, "cpu_threads": 1}
+    write("models/tiny/model.json", {"settings": settings, "parameters": {name: value}})
+    assert text(ask(**{name: None})) == asked != plain
+
+
 @pytest.mark.parametrize(
     ("field", "value", "matches"),
     [
