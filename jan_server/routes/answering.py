@@ -8,6 +8,7 @@ from typing import Any
 
 from jan_server.engines.base import Queued
 from jan_server.errors import (
+    ConstraintFailed,
     ContextLengthExceeded,
     EngineDied,
     EngineFailed,
@@ -32,6 +33,7 @@ HEARTBEAT = 15.0
 ERRORS: tuple[type[JanError], ...] = (
     InvalidRequest,
     ParameterNotSupported,
+    ConstraintFailed,
     ContextLengthExceeded,
     NotFound,
     ModelNotDownloaded,
