@@ -8,13 +8,20 @@ import pytest
 
 from jan_server.engines import wire
 from jan_server.engines.base import (
+    Accepted,
+    Choice,
+    Constraint,
+    Embedded,
+    EmbeddingRequest,
     Event,
     Finished,
     GenerationRequest,
+    Likelihood,
     ModelInfo,
     ModelSpec,
     Piece,
     Progress,
+    Queued,
     Started,
 )
 from jan_server.errors import (
@@ -28,18 +35,39 @@ from jan_server.errors import (
 
 SPEC = ModelSpec(id="m", engine="echo", path="/w/m.gguf", ctx_len=512, threads=2)
 REQUEST = GenerationRequest(prompt="Grüße 👋", stop=("a", "b"), seed=2**64 - 1)
+CONSTRAINED = GenerationRequest(
+    prompt=(1, 2, 3),
+    logit_bias={5: -100.0},
+    constraint=Constraint(kind="regex", text="[a-z]+", after=("<x>",), ends=True),
+    visible=("<x>",),
+)
 COMMANDS: list[wire.Command] = [
     wire.Prepare(SPEC),
     wire.Load(SPEC),
-    wire.Generate(7, REQUEST),
+    wire.Answer(7, REQUEST, "somebody"),
+    wire.Answer(8, EmbeddingRequest(prompt=(1, 2))),
+    wire.Answer(9, CONSTRAINED),
+    wire.Tokenize(10, "Grüße", bos=False),
+    wire.Detokenize(11, [1, 2]),
     wire.Cancel(7),
     wire.Close(),
 ]
-EVENTS: list[Event] = [Started(3, 1), Progress(2), Piece("é👋", 2), Finished("length", 5)]
+CHOICE = Choice(Likelihood(3, b"\xf0\x9f", -0.5), (Likelihood(4, b"a", -0.1),))
+EVENTS: list[Event] = [
+    Accepted(3),
+    Queued(2),
+    Started(1),
+    Progress(2),
+    Piece("é👋", 2, (CHOICE,)),
+    Embedded([0.5, -0.5]),
+    Finished("length", 5, prompt_seconds=0.5, answer_seconds=1.5),
+]
 REPLIES: list[wire.Reply] = [
     wire.Prepared(),
     wire.Loaded(ModelInfo(context_length=512, chat_template="{{ x }}", device="cpu (avx2)")),
     *(wire.Emitted(7, event) for event in EVENTS),
+    wire.Tokenized(10, [1, 2]),
+    wire.Detokenized(11, "é"),
     wire.Done(7),
     wire.Cancelled(7),
     wire.Failed("EngineDied", "why", "engine_died", param="$.x", retry_after=3, id=7),
