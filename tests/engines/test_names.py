@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +68,14 @@ def test_what_no_engine_here_runs_names_the_reason_and_what_to_install(
 @pytest.mark.usefixtures("without_llama_cpp")
 def test_what_ctransformers_runs_needs_nothing_else(tmp_path: Path):
     assert engines.choose("nitro", str(write_tiny_gguf(tmp_path / "m.gguf"))) == "ctransformers"
+
+
+def test_a_machine_that_ctransformers_was_not_built_for_runs_all_on_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert engines.choose("nitro", str(write_tiny_gguf(tmp_path / "m.gguf"))) == "llama-cpp"
 
 
 def test_a_file_that_was_replaced_is_looked_at_again(tmp_path: Path):
