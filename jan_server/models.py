@@ -196,8 +196,6 @@ class Models:
         """
         self._store.check_writable()
         model = self.get(id)
-        if model.remote:
-            _check_engine(model)
         if model.answers:
             return False
         self.address(model)
@@ -210,7 +208,13 @@ class Models:
         self._store.make_room(sum((s.size or 0) + (s.download_size or 0) for s in sources))
 
     def address(self, model: KnownModel) -> str:
-        """Where a model can be got from. Raises NotFound with what to do when nobody says."""
+        """Where a model can be got from. Raises NotFound with what to do when nobody says.
+
+        Raises ModelCannotRun for one that another server answers: Jan writes a web page into the
+        sources of such manifests.
+        """
+        if model.remote:
+            _check_engine(model)
         sources = model.manifest.downloads()
         if sources:
             return sources[0].url

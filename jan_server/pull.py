@@ -31,6 +31,9 @@ def pull(id: str, settings: Settings) -> None:
     services.store.check_writable()
     console = Console(file=sys.stderr)
     model = services.models.get(id)
+    if model.remote:
+        _say(console, f"{id} needs no file: {services.models.describe(model)} answers it.")
+        return
     if model.answers:
         where = f": {model.weights}" if model.weights else ", without weights of its own"
         _say(console, f"{id} is here already{where}")

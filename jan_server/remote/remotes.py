@@ -164,7 +164,9 @@ async def _events(response: httpx2.Response) -> AsyncGenerator[str]:
 
 async def _end(events: AsyncGenerator[str]) -> None:
     """Read away what follows `[DONE]`: only then can the connection serve the next request."""
-    with suppress(TimeoutError, Exception):
+    import httpx2
+
+    with suppress(TimeoutError, httpx2.HTTPError):
         async with asyncio.timeout(END_SECONDS):
             async for _ in events:
                 pass

@@ -55,7 +55,7 @@ class Remote(Struct, frozen=True, kw_only=True):
     @property
     def origin(self) -> str:
         """The machine, for people: neither path nor query, which could hold a secret."""
-        return _origin(self.url) or "nowhere"
+        return _origin(self.url) or f"the address in {self.file}"
 
     @property
     def file(self) -> str:
