@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from jan_server.engines.base import ModelSpec
 from jan_server.settings import Settings
+from tests.conftest import tree
+from tests.engines.contract import EngineContract
 from tests.running import served
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -28,7 +32,8 @@ def run(base, *command):
         timeout=120,
         env={**os.environ, "JAN_URL": f"{base}/v1"},
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    logged = [line for line in done.stderr.splitlines() if " INFO jan_server." not in line]
+    assert (done.returncode, logged) == (0, [])
     return done.stdout
 
 
@@ -94,6 +99,47 @@ def test_a_thread_is_made_mended_and_spoilt_by_hand(settings, data_folder):
         "GET /threads/shopping: Sunday",
         "GET /threads/shopping: No thread has the id 'shopping'.",
     ]
+
+
+def test_another_server_answers_by_two_files(settings, data_folder):
+    with served(settings) as base:
+        said = run(base, sys.executable, EXAMPLES / "remote_engine.py", data_folder)
+        assert said.splitlines() == [
+            "wrote engines/cluster.json",
+            "wrote models/on-the-cluster/model.json",
+            "Hello from one machine to many.",
+            "(on-the-cluster: 6 tokens)",
+        ]
+    assert set(tree(data_folder)) == set()
+
+
+def test_a_running_server_is_put_in_front_of_one_that_is_named(settings, tmp_path):
+    behind = tmp_path / "behind"
+    model = behind / "models" / "echo" / "model.json"
+    model.parent.mkdir(parents=True)
+    settings_of_model = {"prompt_template": "{prompt}"}
+    model.write_text(json.dumps({"engine": "echo", "settings": settings_of_model}))
+    with served(settings) as base, served(Settings(data_folder=behind, api_key="k")) as there:
+        arguments = [settings.data_folder, f"{there}/v1", "echo", "k"]
+        said = run(base, sys.executable, EXAMPLES / "remote_engine.py", *arguments)
+    assert said.splitlines()[2] == "Hello from one machine to many."
+
+
+def test_an_engine_of_ones_own_answers(settings):
+    with served(settings) as base:
+        assert run(base, sys.executable, EXAMPLES / "custom_engine.py") == "IS IT ON?\n"
+
+
+class TestTheCustomEngineIsOne(EngineContract):
+    prompt = "are all of these words loud enough"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls):
+        module = runpy.run_path(str(EXAMPLES / "custom_engine.py"))
+        loaded = module["Shout"]().load(ModelSpec(id="m", engine="shout", ctx_len=64, slots=2))
+        yield loaded
+        loaded.close()
 
 
 def test_what_happens_is_printed_until_the_server_stops(data_folder):
