@@ -1,4 +1,4 @@
-"""An engine of your own, whole in forty lines, and a server that runs it.
+"""An engine of your own, whole in under forty lines, and a server that runs it.
 
 python examples/custom_engine.py        (starts a server for itself, on a free port)
 
@@ -51,9 +51,9 @@ class ShoutingModel:
 
     def detokenize(self, tokens):
         try:
-            return "".join(map(chr, tokens))
+            return "".join(map(chr, tokens)).encode().decode()
         except (ValueError, OverflowError):
-            raise InvalidRequest("There is no such token.") from None
+            raise InvalidRequest("There is no such token.") from None  # Or half a character.
 
     def check(self, request):
         pass

@@ -32,6 +32,7 @@ def pull(id: str, settings: Settings) -> None:
     console = Console(file=sys.stderr)
     model = services.models.get(id)
     if model.remote:
+        services.models.ready(id)
         _say(console, f"{id} needs no file: {services.models.describe(model)} answers it.")
         return
     if model.answers:

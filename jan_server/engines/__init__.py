@@ -78,7 +78,11 @@ def canonical_name(name: str | None) -> str:
     if wanted in ENGINES or wanted in _entry_points():
         return wanted
     known = ", ".join(sorted({*ENGINES, *JANS_NAMES, *_entry_points()} - {""}))
-    raise ModelCannotRun(f"No engine is called {name!r}. Known engines: {known}.", param="engine")
+    raise ModelCannotRun(
+        f"No engine is called {name!r}. Known engines: {known}. An engines/<name>.json in the data "
+        "folder, with full_url and api_key, would name a server that answers.",
+        param="engine",
+    )
 
 
 def choose(name: str | None, path: str) -> str:

@@ -105,9 +105,25 @@ def test_an_engine_that_nobody_has_is_refused_with_those_that_there_are():
         engines.choose("mine", "")
 
 
-@pytest.mark.parametrize(("name", "needs"), [("", True), ("llama-cpp", True), ("echo", False)])
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [("", True), ("llama-cpp", True), ("echo", False), ("openai", False)],
+)
 def test_an_engine_says_whether_it_needs_a_file(name: str, needs: bool):
     assert engines.needs_weights(name) is needs
+
+
+def test_what_another_server_answers_runs_in_no_process():
+    assert [name for name in ("openai", "echo", "", "mine") if engines.is_remote(name)] == [
+        "openai"
+    ]
+    assert [name for name in ("openai", "echo", "nitro", "mine") if engines.is_row(name)] == [
+        "openai",
+        "echo",
+        "nitro",
+    ]
+    with pytest.raises(ModelCannotRun, match="another server answers"):
+        engines.resolve("openai")
 
 
 def test_an_engine_is_made_by_its_name():

@@ -19,7 +19,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from jan_server.app import create_app
-from jan_server.errors import ShuttingDown
+from jan_server.errors import ModelCannotRun, ShuttingDown
+from jan_server.pull import pull
 from jan_server.remote import CHAT as CHAT_PATH
 from jan_server.remote import Remote, Remotes
 from jan_server.remote.remotes import _new_client
@@ -229,6 +230,23 @@ def test_those_that_could_answer_are_listed(client, write, content, listed):
         expected = 200 if listed or path.endswith("stop") else 422
         assert client.put(path).status_code == expected
     assert client.get("/v1/models/gpt-4").json()["state"] == state
+
+
+def test_there_is_nothing_to_pull(settings, upstream: Upstream, write, capsys):
+    pull("far", settings)
+    assert capsys.readouterr().err == (
+        f"far needs no file: openai at http://127.0.0.1:{_port(upstream)} answers it.\n"
+    )
+    write("engines/openai.json", {})
+    with pytest.raises(ModelCannotRun, match=r"engines/openai\.json: full_url"):
+        pull("far", settings)
+
+
+def test_an_engine_that_nobody_knows_says_how_a_server_is_named(client, write):
+    write("models/gpt-4/model.json", {"engine": "groq"})
+    answer = client.post("/v1/chat/completions", json={**CHAT, "model": "gpt-4"})
+    assert answer.status_code == 422
+    assert "An engines/<name>.json in the data folder" in answer.json()["message"]
 
 
 def test_only_the_other_server_knows_its_tokens(client, upstream: Upstream):
