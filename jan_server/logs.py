@@ -19,6 +19,8 @@ def configure(level: int = logging.INFO) -> None:
         datefmt="%H:%M:%S",
         force=True,
     )
+    # It logs every address it asks, whole, and a query can hold a key or a signature.
+    logging.getLogger("httpx2").setLevel(max(level, logging.WARNING))
 
 
 def frames(error: BaseException) -> str:

@@ -38,7 +38,7 @@ from tests.remote.upstream import (
     running,
     streaming,
 )
-from tests.running import served
+from tests.running import Command, served
 
 KEY = "sk-secret"
 CHAT = {"model": "far", "messages": [{"role": "user", "content": "hi"}]}
@@ -435,6 +435,19 @@ def test_no_log_line_holds_the_key_or_the_prompt(ask, caplog):
     assert "remote_failed" in caplog.text
     assert KEY not in caplog.text
     assert "my own prompt" not in caplog.text
+
+
+def test_a_server_that_runs_does_not_log_the_addresses_it_asks(data_folder, upstream, write):
+    write("engines/openai.json", {"full_url": f"{upstream.url}?key=hidden"})
+    upstream.script = answering({"id": 1})
+    with Command("serve", "--port", "0", "--data-folder", data_folder) as server:
+        base = server.read_line().split()[1]
+        with leaving(base, CHAT) as connection:
+            assert json.load(connection.getresponse()) == {"id": 1, "model": "far"}
+        assert upstream.seen.get(timeout=SECONDS).path == "/v1/chat/completions?key=hidden"
+        server.process.terminate()
+        _, logged = server.process.communicate(timeout=SECONDS)
+    assert "hidden" not in logged
 
 
 # --- proxies --------------------------------------------------------------------------------
