@@ -19,7 +19,7 @@ from bench.peer import serving_llama
 from bench.served import serving
 from bench.streamed import Client
 from bench.subject import Answer, Question, Subject
-from jan_server.engines.ctransformers.builds import threads_of
+from jan_server.engines.decoding.sizing import threads_of
 
 CONTEXT = 4096
 ROUNDS = 9

@@ -19,7 +19,7 @@ from bench.served import PYTHON, listening_of, serving
 from bench.streamed import Client
 from bench.subject import Subject
 from jan_server.engines.base import ModelSpec
-from jan_server.engines.ctransformers.builds import threads_of
+from jan_server.engines.decoding.sizing import threads_of
 
 ROUNDS = 20
 CONTEXT = 2048

@@ -26,7 +26,8 @@ from jan_server.engines.base import ModelSpec, Parameters
 from jan_server.engines.ctransformers import builds
 from jan_server.engines.ctransformers.engine import CTransformersEngine
 from jan_server.engines.ctransformers.fitting import fit
-from jan_server.engines.ctransformers.sampling import Sampler, likelihoods
+from jan_server.engines.decoding.sampling import Sampler, likelihoods
+from jan_server.engines.decoding.sizing import threads_of
 from jan_server.gguf import read_header
 
 ROUNDS, AGAIN = 60, 5
@@ -133,7 +134,7 @@ class Loop:
         self._llm = LLM(
             str(fitted),
             "gguf",
-            config=Config(context_length=CONTEXT, threads=builds.threads_of(spec)),
+            config=Config(context_length=CONTEXT, threads=threads_of(spec)),
             lib=builds.find_build(0).name,
         )
         self._history = _tokens(spec)

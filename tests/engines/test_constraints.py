@@ -20,8 +20,8 @@ from jan_server.engines.base import Constraint
 from jan_server.engines.constraints import JSON_LAYOUT, Constraints, Guide
 from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers.library import NativeModel
-from jan_server.engines.ctransformers.tokenizer import make_encoder
-from jan_server.engines.ctransformers.vocabulary import read_vocabulary
+from jan_server.engines.decoding.tokenizer import make_encoder
+from jan_server.engines.decoding.vocabulary import read_vocabulary
 from jan_server.errors import ConstraintFailed, InvalidRequest
 from jan_server.gguf import read_header
 from tests.tiny_gguf import write_tiny_gguf

@@ -104,7 +104,7 @@ def test_an_announced_frame_beyond_the_limit_is_refused_before_its_bytes_come() 
 def test_a_message_beyond_the_limit_is_not_sent() -> None:
     request = GenerationRequest(prompt="x" * wire.MAX_FRAME)
     with pytest.raises(wire.WireError, match="too large to send"):
-        wire.encode(wire.Generate(1, request))
+        wire.encode(wire.Answer(1, request))
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"\x80", b"\x81\xa4type\xa4Nope", b"\xa1\xff"])

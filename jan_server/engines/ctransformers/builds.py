@@ -14,8 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from jan_server.engines import machine
 from jan_server.engines.base import ModelSpec
-from jan_server.engines.ctransformers import machine
+from jan_server.engines.decoding.sizing import threads_of
 from jan_server.errors import ModelCannotRun
 
 PACKAGE = "ctransformers"
@@ -109,10 +110,6 @@ def installed_builds(folder: Path, system: str) -> set[str]:
 def device(spec: ModelSpec) -> str:
     """What would compute a model, for people: `cpu (avx2), 2 threads`. Raises ModelCannotRun."""
     return described(find_build(spec.gpu_layers), threads_of(spec))
-
-
-def threads_of(spec: ModelSpec) -> int:
-    return spec.threads or machine.physical_cores()
 
 
 def described(build: Build, threads: int) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from jan_server.engines.ctransformers.builds import find_build
-from jan_server.engines.ctransformers.vocabulary import check_vocabulary, shown
+from jan_server.engines.decoding.vocabulary import check_vocabulary, shown
 from jan_server.errors import ModelCannotRun
 from jan_server.gguf import Header
 

@@ -15,14 +15,15 @@ import msgspec
 from jan_server.engines.base import ModelInfo, ModelSpec
 from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers.builds import Build
-from jan_server.engines.ctransformers.context import Context
-from jan_server.engines.ctransformers.cores import Cores
 from jan_server.engines.ctransformers.fitting import fit
 from jan_server.engines.ctransformers.library import NativeModel
-from jan_server.engines.ctransformers.model import LlamaModel
-from jan_server.engines.ctransformers.sizing import choose_context, choose_slots, context_bytes
-from jan_server.engines.ctransformers.tokenizer import make_encoder
-from jan_server.engines.ctransformers.vocabulary import read_vocabulary
+from jan_server.engines.ctransformers.sizing import choose_context, context_bytes
+from jan_server.engines.decoding.context import Context
+from jan_server.engines.decoding.cores import Cores
+from jan_server.engines.decoding.model import DecodedModel
+from jan_server.engines.decoding.sizing import choose_slots, threads_of
+from jan_server.engines.decoding.tokenizer import make_encoder
+from jan_server.engines.decoding.vocabulary import read_vocabulary
 from jan_server.errors import ModelCannotRun
 from jan_server.gguf import read_header
 
@@ -34,7 +35,7 @@ class CTransformersEngine:
         source = Path(spec.path)
         fit(source, read_header(source), spec.work_folder)
 
-    def load(self, spec: ModelSpec) -> LlamaModel:
+    def load(self, spec: ModelSpec) -> DecodedModel:
         source = Path(spec.path)
         header = read_header(source)
         path = fit(source, header, spec.work_folder)
@@ -43,7 +44,7 @@ class CTransformersEngine:
         slots = choose_slots(spec.slots, weights=weights, each=each, memory=spec.memory)
         vocabulary = read_vocabulary(header)
         build, loaded = open_build(spec.gpu_layers)
-        cores = Cores(builds.threads_of(spec))
+        cores = Cores(threads_of(spec))
         with ExitStack() as opened:
             natives = []
             for _ in range(slots):
@@ -66,7 +67,7 @@ class CTransformersEngine:
                 embedding_length=natives[0].width,
                 constrains=True,
             )
-            model = LlamaModel(contexts, vocabulary, encoder, info=info, cores=cores)
+            model = DecodedModel(contexts, vocabulary, encoder, info=info, cores=cores)
             opened.pop_all()
             return model
 

@@ -30,7 +30,7 @@ from typing import BinaryIO
 import msgspec
 
 from jan_server.engines.ctransformers.compatibility import READ_KEYS, check
-from jan_server.engines.ctransformers.vocabulary import BPE, SPM, read_vocabulary
+from jan_server.engines.decoding.vocabulary import BPE, SPM, read_vocabulary
 from jan_server.errors import DiskFull, ModelCannotRun
 from jan_server.gguf import Header, Tensor, Value, read_header
 

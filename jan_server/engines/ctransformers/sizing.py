@@ -1,4 +1,4 @@
-"""How large a model's contexts are, and how many of them there is room for; pure."""
+"""How large a model's contexts are; pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from jan_server.errors import ModelCannotRun
 from jan_server.gguf import Header
 
 DEFAULT_CONTEXT = 4096
-MOST_BY_DEFAULT = 4
 # Beside its tokens: the vocabulary's index and the buffers that an evaluation really touches.
 CONTEXT_OVERHEAD = 48 << 20
 _BYTES_OF_F16 = 2
@@ -30,12 +29,3 @@ def context_bytes(header: Header, context: int) -> int:
     layers = header.integer("llama.block_count") or 0
     kept = 2 * layers * context * (width * kv_heads // heads) * _BYTES_OF_F16
     return kept + CONTEXT_OVERHEAD
-
-
-def choose_slots(asked: int | None, *, weights: int, each: int, memory: int | None) -> int:
-    """How many contexts: as asked, else up to four, as many as `memory` bytes hold."""
-    if asked is not None:
-        return max(1, asked)
-    if memory is None:
-        return 1
-    return max(1, min(MOST_BY_DEFAULT, (memory - weights) // each))

@@ -11,11 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from jan_server.engines.base import ModelInfo, ModelSpec
-from jan_server.engines.ctransformers.builds import threads_of
-from jan_server.engines.ctransformers.context import Context
-from jan_server.engines.ctransformers.cores import Cores
-from jan_server.engines.ctransformers.model import LlamaModel
-from jan_server.engines.ctransformers.sizing import choose_slots
+from jan_server.engines.decoding.context import Context
+from jan_server.engines.decoding.cores import Cores
+from jan_server.engines.decoding.model import DecodedModel
+from jan_server.engines.decoding.sizing import choose_slots, threads_of
 from jan_server.engines.llama_cpp import package
 from jan_server.engines.llama_cpp.library import open_library
 from jan_server.engines.llama_cpp.native import NativeContext, NativeModel
@@ -35,7 +34,7 @@ class LlamaCppEngine:
     def prepare(self, spec: ModelSpec) -> None:
         read_header(spec.path)
 
-    def load(self, spec: ModelSpec) -> LlamaModel:
+    def load(self, spec: ModelSpec) -> DecodedModel:
         # It also refuses a damaged file, which llama.cpp answers with a segfault.
         header = read_header(spec.path)
         length = choose_context(header, spec.ctx_len)
@@ -65,6 +64,8 @@ class LlamaCppEngine:
                 embedding_length=native.width,
                 constrains=True,
             )
-            model = LlamaModel(contexts, vocabulary, NativeEncoder(native), info=info, cores=cores)
+            model = DecodedModel(
+                contexts, vocabulary, NativeEncoder(native), info=info, cores=cores
+            )
             opened.pop_all()
             return model

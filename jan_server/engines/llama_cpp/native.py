@@ -18,19 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from jan_server.engines.decoding.native import LARGEST_BATCH, Floats
 from jan_server.engines.llama_cpp.library import ERRORS, Batch
 from jan_server.errors import ModelCannotRun
 
-Floats = NDArray[np.float32]
-
 # llama.h's enum llama_pooling_type.
 POOLED_NOT, POOLED_LAST = 0, 3
-
-LARGEST_BATCH = 64
-"""Tokens that one `eval` takes: a cancelled prompt ends within so many. On a processor a prompt was
-read at 219 tokens a second, at 223 with 512 at once, at 178 with 32."""
 
 
 class NativeModel:

@@ -10,7 +10,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from jan_server.engines.base import ModelSpec
-from jan_server.engines.ctransformers.builds import threads_of
+from jan_server.engines.decoding.sizing import threads_of
 from jan_server.errors import ModelCannotRun
 from jan_server.gguf import Header
 

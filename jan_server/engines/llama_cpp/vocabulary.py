@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from jan_server.engines.ctransformers.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
+from jan_server.engines.decoding.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
 from jan_server.engines.llama_cpp.native import NativeModel
 from jan_server.gguf import Header
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jan_server.engines.base import ModelSpec
-from jan_server.engines.ctransformers.engine import CTransformersEngine, LlamaModel
+from jan_server.engines.ctransformers.engine import CTransformersEngine, DecodedModel
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -43,11 +43,11 @@ def spec_of(path: Path, ctx_len: int | None = None) -> ModelSpec:
 
 
 @pytest.fixture
-def load() -> Iterator[Callable[[ModelSpec], LlamaModel]]:
+def load() -> Iterator[Callable[[ModelSpec], DecodedModel]]:
     """Load models that are closed after the test."""
-    loaded: list[LlamaModel] = []
+    loaded: list[DecodedModel] = []
 
-    def load_one(spec: ModelSpec) -> LlamaModel:
+    def load_one(spec: ModelSpec) -> DecodedModel:
         loaded.append(CTransformersEngine().load(spec))
         return loaded[-1]
 

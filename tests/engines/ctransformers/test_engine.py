@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
+from jan_server.engines import machine
 from jan_server.engines.base import (
     Constraint,
     Event,
@@ -23,14 +24,14 @@ from jan_server.engines.base import (
     Progress,
     Started,
 )
-from jan_server.engines.ctransformers import builds, machine
+from jan_server.engines.ctransformers import builds
 from jan_server.engines.ctransformers import engine as engine_module
 from jan_server.engines.ctransformers.builds import Build
 from jan_server.engines.ctransformers.engine import CTransformersEngine
 from jan_server.engines.ctransformers.fitting import fit
-from jan_server.engines.ctransformers.model import LlamaModel
 from jan_server.engines.ctransformers.sizing import context_bytes
-from jan_server.engines.ctransformers.vocabulary import read_vocabulary
+from jan_server.engines.decoding.model import DecodedModel
+from jan_server.engines.decoding.vocabulary import read_vocabulary
 from jan_server.errors import InvalidRequest, ModelCannotRun
 from jan_server.gguf import read_header
 from tests.engines.contract import (
@@ -42,7 +43,7 @@ from tests.engines.contract import (
 from tests.engines.ctransformers.conftest import spec_of
 from tests.tiny_gguf import CHATML, write_tiny_gguf
 
-Load = Callable[[ModelSpec], LlamaModel]
+Load = Callable[[ModelSpec], DecodedModel]
 Tiny = Callable[[str], ModelSpec]
 
 KINDS = ["bpe tied", "bpe untied", "spm tied", "spm untied"]
@@ -77,7 +78,7 @@ class TestUntiedSpm(TinyContract):
     kind = "spm untied"
 
 
-def events_of(model: LlamaModel, prompt: str, **values: Any) -> list[Event]:
+def events_of(model: DecodedModel, prompt: str, **values: Any) -> list[Event]:
     plain = {"temperature": 0.0, "max_tokens": 8}
     request = GenerationRequest(prompt=prompt, **(plain | values))
     return list(model.generate(model.tokenize(prompt), request))

@@ -15,7 +15,7 @@ import pytest
 
 from jan_server.engines.ctransformers import fitting
 from jan_server.engines.ctransformers.fitting import Plan, copy_name, fit, plan
-from jan_server.engines.ctransformers.vocabulary import read_vocabulary
+from jan_server.engines.decoding.vocabulary import read_vocabulary
 from jan_server.errors import DiskFull, ModelCannotRun
 from jan_server.gguf import Header, Tensor, read_header
 from tests.tiny_gguf import write_tiny_gguf

@@ -7,7 +7,6 @@ import pytest
 from jan_server.engines.ctransformers.sizing import (
     CONTEXT_OVERHEAD,
     choose_context,
-    choose_slots,
     context_bytes,
 )
 from jan_server.errors import ModelCannotRun
@@ -35,23 +34,3 @@ def test_a_context_of_nothing_is_refused(header: Header) -> None:
 def test_a_context_holds_a_key_and_a_value_in_two_bytes_for_each_layer(header: Header) -> None:
     kept = 2 * LAYERS * 100 * (WIDTH // HEADS * KV_HEADS) * 2
     assert context_bytes(header, 100) == kept + CONTEXT_OVERHEAD
-
-
-@pytest.mark.parametrize(
-    ("asked", "memory", "slots"),
-    [
-        (None, None, 1),
-        (None, 0, 1),
-        (None, 1000 + 99, 1),
-        (None, 1000 + 250, 2),
-        (None, 1000 + 400, 4),
-        (None, 10**9, 4),
-        (7, 0, 7),
-        (1, 10**9, 1),
-        (0, None, 1),
-    ],
-)
-def test_there_are_up_to_four_slots_as_memory_has_room(
-    asked: int | None, memory: int | None, slots: int
-) -> None:
-    assert choose_slots(asked, weights=1000, each=100, memory=memory) == slots

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jan_server.engines.ctransformers.vocabulary import read_vocabulary as as_the_file_says
+from jan_server.engines.decoding.vocabulary import read_vocabulary as as_the_file_says
 from jan_server.engines.llama_cpp import vocabulary
 from jan_server.engines.llama_cpp.native import NativeModel
 from jan_server.engines.llama_cpp.vocabulary import NativeEncoder, read_vocabulary

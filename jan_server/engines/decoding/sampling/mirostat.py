@@ -15,8 +15,8 @@ import math
 import numpy as np
 
 from jan_server.engines.base import Parameters
-from jan_server.engines.ctransformers.sampling.drawing import Numbers, drawn, scale, weights_of
-from jan_server.engines.ctransformers.sampling.ranking import Ids, Logits, largest, peak_of
+from jan_server.engines.decoding.sampling.drawing import Numbers, drawn, scale, weights_of
+from jan_server.engines.decoding.sampling.ranking import Ids, Logits, largest, peak_of
 
 # llama.cpp's m: so many of the likeliest tell how fast probabilities fall.
 LIKELIEST = 100

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from jan_server.engines.base import Parameters
-from jan_server.engines.ctransformers.sampling.drawing import drawn
-from jan_server.engines.ctransformers.sampling.mirostat import (
+from jan_server.engines.decoding.sampling.drawing import drawn
+from jan_server.engines.decoding.sampling.mirostat import (
     Mirostat,
     of_surprise,
     of_zipf,
     zipf_count,
 )
 from jan_server.errors import InvalidRequest, ModelCannotRun
-from tests.engines.ctransformers.sampling_reference import (
+from tests.engines.decoding.sampling_reference import (
     Logits,
     falling,
     logits_of,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jan_server.engines.ctransformers.sampling.ranking import Ids, Logits
+from jan_server.engines.decoding.sampling.ranking import Ids, Logits
 
 Mask = NDArray[np.uint32]
 

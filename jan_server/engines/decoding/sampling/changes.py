@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jan_server.engines.base import Parameters
-from jan_server.engines.ctransformers.sampling.ranking import Ids, Logits
-from jan_server.engines.ctransformers.sampling.recent import Recent
+from jan_server.engines.decoding.sampling.ranking import Ids, Logits
+from jan_server.engines.decoding.sampling.recent import Recent
 from jan_server.errors import InvalidRequest
 
 # OpenAI: "values like -100 or 100 should result in a ban or exclusive selection".

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jan_server.engines.base import Parameters
-from jan_server.engines.ctransformers.sampling import check_bias
-from jan_server.engines.ctransformers.sampling.changes import Changes
+from jan_server.engines.decoding.sampling import check_bias
+from jan_server.engines.decoding.sampling.changes import Changes
 from jan_server.errors import InvalidRequest
-from tests.engines.ctransformers.sampling_reference import changed, logits_of, sampling
+from tests.engines.decoding.sampling_reference import changed, logits_of, sampling
 
 ENDS = (2, 7)
 

@@ -9,15 +9,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jan_server.engines.base import Parameters
-from jan_server.engines.ctransformers.sampling.candidates import keep
-from jan_server.engines.ctransformers.sampling.ranking import (
+from jan_server.engines.decoding.sampling.candidates import keep
+from jan_server.engines.decoding.sampling.ranking import (
     BLOCKS,
     block_maxima,
     greediest,
     largest,
 )
 from jan_server.errors import InvalidRequest, ModelCannotRun
-from tests.engines.ctransformers.sampling_reference import (
+from tests.engines.decoding.sampling_reference import (
     Logits,
     falling,
     kept,

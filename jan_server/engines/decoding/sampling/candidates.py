@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jan_server.engines.base import Parameters
-from jan_server.engines.ctransformers.sampling.ranking import (
+from jan_server.engines.decoding.sampling.ranking import (
     Ids,
     Logits,
     block_maxima,

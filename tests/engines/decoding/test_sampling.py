@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jan_server.engines.base import Parameters
-from jan_server.engines.ctransformers.sampling import Sampler
-from jan_server.engines.ctransformers.sampling.candidates import keep
-from jan_server.engines.ctransformers.sampling.drawing import draw
-from jan_server.engines.ctransformers.sampling.masks import Mask
-from jan_server.engines.ctransformers.sampling.sampler import NUMBERS_AT_ONCE, numbers
+from jan_server.engines.decoding.sampling import Sampler
+from jan_server.engines.decoding.sampling.candidates import keep
+from jan_server.engines.decoding.sampling.drawing import draw
+from jan_server.engines.decoding.sampling.masks import Mask
+from jan_server.engines.decoding.sampling.sampler import NUMBERS_AT_ONCE, numbers
 from jan_server.errors import InvalidRequest, ModelCannotRun
-from tests.engines.ctransformers.sampling_reference import (
+from tests.engines.decoding.sampling_reference import (
     Logits,
     changed,
     kept,

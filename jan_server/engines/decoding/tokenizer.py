@@ -20,8 +20,8 @@ from typing import Protocol
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from jan_server.engines.ctransformers.cuts import Cut
-from jan_server.engines.ctransformers.vocabulary import Vocabulary
+from jan_server.engines.decoding.cuts import Cut
+from jan_server.engines.decoding.vocabulary import Vocabulary
 from jan_server.errors import ModelCannotRun
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jan_server.engines.ctransformers import machine
+from jan_server.engines import machine
 
 
 def put(root: Path, name: str, text: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jan_server.engines.ctransformers.sampling.masks import Mask, allowed_few, is_allowed, masked
-from tests.engines.ctransformers.sampling_reference import packed
+from jan_server.engines.decoding.sampling.masks import Mask, allowed_few, is_allowed, masked
+from tests.engines.decoding.sampling_reference import packed
 
 SIZE = 5000
 

@@ -25,17 +25,17 @@ from jan_server.engines.base import (
     Started,
 )
 from jan_server.engines.constraints import Constraints, Guide
-from jan_server.engines.ctransformers.context import Context
-from jan_server.engines.ctransformers.cores import Cores
-from jan_server.engines.ctransformers.library import Floats
-from jan_server.engines.ctransformers.sampling import Sampler, check_bias, likelihoods
-from jan_server.engines.ctransformers.tokenizer import TextEncoder, with_bos
-from jan_server.engines.ctransformers.vocabulary import Vocabulary, detokenize
+from jan_server.engines.decoding.context import Context
+from jan_server.engines.decoding.cores import Cores
+from jan_server.engines.decoding.native import Floats
+from jan_server.engines.decoding.sampling import Sampler, check_bias, likelihoods
+from jan_server.engines.decoding.tokenizer import TextEncoder, with_bos
+from jan_server.engines.decoding.vocabulary import Vocabulary, detokenize
 from jan_server.engines.text import TextStream
 from jan_server.errors import InvalidRequest
 
 
-class LlamaModel:
+class DecodedModel:
     """`base.LoadedModel`."""
 
     def __init__(
@@ -60,7 +60,7 @@ class LlamaModel:
         )
 
     def __repr__(self) -> str:
-        return f"<LlamaModel {list(self._contexts)}>"
+        return f"<DecodedModel {list(self._contexts)}>"
 
     def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
         try:

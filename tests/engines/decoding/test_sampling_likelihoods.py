@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from jan_server.engines.ctransformers.sampling import likelihoods
+from jan_server.engines.decoding.sampling import likelihoods
 from jan_server.errors import ModelCannotRun
-from tests.engines.ctransformers.sampling_reference import falling, logits_of, probabilities
+from tests.engines.decoding.sampling_reference import falling, logits_of, probabilities
 
 
 @pytest.mark.parametrize("shape", ["flat", "sharp", "middling", "ties"])

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from jan_server.engines.ctransformers import builds, library
-from jan_server.engines.ctransformers.cuts import CUTS
 from jan_server.engines.ctransformers.library import NativeModel
-from jan_server.engines.ctransformers.tokenizer import (
+from jan_server.engines.decoding.cuts import CUTS
+from jan_server.engines.decoding.tokenizer import (
     BpeEncoder,
     SpmEncoder,
     make_cutter,
     make_encoder,
     with_bos,
 )
-from jan_server.engines.ctransformers.vocabulary import Vocabulary, detokenize, read_vocabulary
+from jan_server.engines.decoding.vocabulary import Vocabulary, detokenize, read_vocabulary
 from jan_server.gguf import read_header
 from tests.corpus import CORPUS
 from tests.tiny_gguf import write_tiny_gguf

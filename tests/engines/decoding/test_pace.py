@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jan_server.engines.ctransformers.pace import HICCUP, LONGEST_REST, SHORTEST_REST, Pace
+from jan_server.engines.decoding.pace import HICCUP, LONGEST_REST, SHORTEST_REST, Pace
 
 USUAL = 0.005
 

@@ -4,22 +4,21 @@ The tokens are kept as `evaluated`, which is shortened before and lengthened aft
 whenever an answer breaks off, the two agree, and the next prompt reuses the longest beginning they
 have in common.
 
-The library adds up in another order where the same tokens are cut into other chunks (but not in its
-`basic` build), which can turn a token that is nearly as likely as the next. So prompts are cut at
-the same places always, the multiples of CHUNK; and what must come out the same bit for bit reuses
-only `whole` chunks, which were evaluated just as they would be again.
+A library adds up in another order where the same tokens are cut into other chunks, which can turn
+a token that is nearly as likely as the next. So prompts are cut at the same places always, the
+multiples of CHUNK; and what must come out the same bit for bit reuses only `whole` chunks, which
+were evaluated just as they would be again.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import msgspec
 
-from jan_server.engines.ctransformers.cores import Cores
-from jan_server.engines.ctransformers.library import LARGEST_BATCH, Floats
+from jan_server.engines.decoding.cores import Cores
+from jan_server.engines.decoding.native import LARGEST_BATCH, Floats, Native
 from jan_server.engines.slots import common_prefix
 
 CHUNK = LARGEST_BATCH
@@ -45,20 +44,6 @@ def cut(start: int, length: int) -> list[Part]:
         parts.append(Part(chunk, last))
         chunk = last
     return [*parts, Part(chunk, length, with_logits=True)]
-
-
-class Native(Protocol):
-    """What a library holds of one context: see `library.NativeModel`; llama_cpp has another."""
-
-    def eval(
-        self, tokens: Sequence[int], *, n_past: int, threads: int, with_logits: bool = True
-    ) -> None: ...
-
-    def logits(self) -> Floats: ...
-
-    def embedding(self) -> Floats: ...
-
-    def close(self) -> None: ...
 
 
 class Context:
@@ -114,11 +99,11 @@ class Context:
             self.evaluated += some
 
     def logits(self) -> Floats:
-        """See NativeModel.logits."""
+        """See Native.logits."""
         return self._native.logits()
 
     def embedding(self) -> Floats:
-        """See NativeModel.embedding."""
+        """See Native.embedding."""
         return self._native.embedding()
 
     def close(self) -> None:

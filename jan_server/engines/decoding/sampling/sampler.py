@@ -15,12 +15,12 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 
 from jan_server.engines.base import Parameters
-from jan_server.engines.ctransformers.sampling.candidates import keep
-from jan_server.engines.ctransformers.sampling.changes import Changes
-from jan_server.engines.ctransformers.sampling.drawing import draw
-from jan_server.engines.ctransformers.sampling.masks import Mask, allowed_few, is_allowed, masked
-from jan_server.engines.ctransformers.sampling.mirostat import Mirostat
-from jan_server.engines.ctransformers.sampling.ranking import Logits, greediest
+from jan_server.engines.decoding.sampling.candidates import keep
+from jan_server.engines.decoding.sampling.changes import Changes
+from jan_server.engines.decoding.sampling.drawing import draw
+from jan_server.engines.decoding.sampling.masks import Mask, allowed_few, is_allowed, masked
+from jan_server.engines.decoding.sampling.mirostat import Mirostat
+from jan_server.engines.decoding.sampling.ranking import Logits, greediest
 
 # A number at a time costs 0.02 ms when the processor has just computed a token.
 NUMBERS_AT_ONCE = 256

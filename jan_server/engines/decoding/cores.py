@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jan_server.engines.ctransformers.pace import Pace
+from jan_server.engines.decoding.pace import Pace
 
 
 def share(cores: int, answers: int) -> int:

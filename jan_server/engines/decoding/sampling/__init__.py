@@ -14,8 +14,8 @@ The library's own sampler is not used: it takes 1.1 ms a token with 49k tokens, 
 itself, seeds its generator anew for every token, and knows half of the parameters.
 """
 
-from jan_server.engines.ctransformers.sampling.changes import check_bias
-from jan_server.engines.ctransformers.sampling.likelihoods import likelihoods
-from jan_server.engines.ctransformers.sampling.sampler import Sampler
+from jan_server.engines.decoding.sampling.changes import check_bias
+from jan_server.engines.decoding.sampling.likelihoods import likelihoods
+from jan_server.engines.decoding.sampling.sampler import Sampler
 
 __all__ = ["Sampler", "check_bias", "likelihoods"]

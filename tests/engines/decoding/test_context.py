@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jan_server.engines.ctransformers import builds, library
-from jan_server.engines.ctransformers.context import CHUNK, FEW, Context, Part, cut
-from jan_server.engines.ctransformers.cores import Cores
 from jan_server.engines.ctransformers.library import Floats, NativeModel
+from jan_server.engines.decoding.context import CHUNK, FEW, Context, Part, cut
+from jan_server.engines.decoding.cores import Cores
 from tests.tiny_gguf import write_tiny_gguf
 
 PROMPT = [(number * 37) % 400 + 60 for number in range(230)]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from jan_server.engines.ctransformers.sampling.ranking import Logits, largest, peak_of
+from jan_server.engines.decoding.sampling.ranking import Logits, largest, peak_of
 
 
 def likelihoods(logits: Logits, token: int, count: int) -> tuple[float, list[tuple[int, float]]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jan_server.engines.ctransformers.sampling.ranking import Ids
+from jan_server.engines.decoding.sampling.ranking import Ids
 
 
 class Recent:

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jan_server.engines.ctransformers.cuts import CUTS
-from jan_server.engines.ctransformers.vocabulary import (
+from jan_server.engines.decoding.cuts import CUTS
+from jan_server.engines.decoding.vocabulary import (
     byte_letters,
     detokenize,
     from_letters,

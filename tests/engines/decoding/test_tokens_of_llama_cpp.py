@@ -15,10 +15,10 @@ import xllamacpp
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from jan_server.engines.ctransformers import builds, library
-from jan_server.engines.ctransformers.cuts import CUTS
 from jan_server.engines.ctransformers.library import NativeModel
-from jan_server.engines.ctransformers.tokenizer import make_encoder
-from jan_server.engines.ctransformers.vocabulary import detokenize, read_vocabulary
+from jan_server.engines.decoding.cuts import CUTS
+from jan_server.engines.decoding.tokenizer import make_encoder
+from jan_server.engines.decoding.vocabulary import detokenize, read_vocabulary
 from jan_server.gguf import read_header
 from tests.corpus import CORPUS
 from tests.tiny_gguf import write_tiny_gguf

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from jan_server.engines.ctransformers import cores as cores_module
-from jan_server.engines.ctransformers.cores import Cores, share
+from jan_server.engines.decoding import cores as cores_module
+from jan_server.engines.decoding.cores import Cores, share
 
 
 @pytest.mark.parametrize(

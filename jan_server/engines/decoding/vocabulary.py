@@ -14,7 +14,7 @@ from itertools import chain
 
 import msgspec
 
-from jan_server.engines.ctransformers.cuts import CUTS, Cut
+from jan_server.engines.decoding.cuts import CUTS, Cut
 from jan_server.gguf import Header
 
 SPM = "llama"
