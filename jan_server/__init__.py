@@ -7,7 +7,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     store/     the data folder        engines/     models: load, generate, close
     web/       Starlette without Jan  catalogue/   manifests of models that are known to run
     templates parameters              chat messages -> prompt; which value of a parameter wins
-    downloads models                  getting a model; which models there are
+    downloads remote models           getting a model; asking another server; which models there are
     completions                       one chat completion
     appending following               messages that are written together; thread.json follows them
     expiring                          the trash is emptied of what is over

@@ -27,6 +27,8 @@ MOST_BYTES = 64 * 2**20
 """Of a plain answer: 2,048 embeddings of 4,096 numbers are 40 MB as base64."""
 MOST_BYTES_OF_ERROR = 65_536
 END_SECONDS = 0.5
+# vLLM closes idle connections after five: a request must not meet that.
+IDLE_SECONDS = 4.0
 THIS_MACHINE = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 
 
@@ -144,7 +146,9 @@ def _new_client(patience: float) -> httpx2.AsyncClient:
     try:
         return httpx2.AsyncClient(
             timeout=httpx2.Timeout(patience, connect=CONNECT_SECONDS, pool=None),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
+            limits=httpx2.Limits(
+                max_connections=None, max_keepalive_connections=20, keepalive_expiry=IDLE_SECONDS
+            ),
             mounts=dict.fromkeys(THIS_MACHINE),
             follow_redirects=False,
         )
