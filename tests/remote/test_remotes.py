@@ -394,12 +394,13 @@ def test_a_server_that_says_nothing_is_left(settings, ask, upstream: Upstream, s
             "HERE did not answer in time.",
         )
         assert upstream.left.get(timeout=SECONDS) == "/v1/chat/completions"
-        answer = ask(streaming(EVENT, Step.HANG), to=client, stream=True)
-        assert [event.get("error", {}).get("code") for event in events(answer)] == [
-            None,
-            "remote_timeout",
-        ]
-        assert upstream.left.get(timeout=SECONDS) == "/v1/chat/completions"
+
+
+def test_a_server_that_falls_silent_midway_is_left(settings, ask, upstream: Upstream):
+    with TestClient(create_app(_with(settings, remote_patience=2)), base_url=BASE_URL) as client:
+        first, last = events(ask(streaming(EVENT, Step.HANG), to=client, stream=True))
+    assert (first, last["error"]["code"]) == (TOLD, "remote_timeout")
+    assert upstream.left.get(timeout=SECONDS) == "/v1/chat/completions"
 
 
 def test_connecting_has_a_time_of_its_own():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -130,12 +131,17 @@ def test_a_file_that_is_missing_is_named_with_what_it_is_to_hold(found):
     )
 
 
-def test_what_is_no_readable_file_is_said(found, data_folder, write):
+def test_what_is_no_readable_file_is_said(found, data_folder, write, monkeypatch):
     write(FILE, {"full_url": URL}).unlink()
     os.mkfifo(data_folder / FILE)  # Opening it would wait for a writer.
     assert "is not there" in found().problem
     (data_folder / FILE).unlink()
-    (data_folder / FILE).symlink_to("/proc/self/mem")
+    write(FILE, {"full_url": URL})
+
+    def failing(*_: object) -> None:  # As a bad disk does it: no file that root cannot read does.
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", failing)
     assert found().problem == f"{FILE} cannot be read: Input/output error"
 
 
