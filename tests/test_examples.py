@@ -30,7 +30,7 @@ def run(base, *command):
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "JAN_URL": f"{base}/v1"},
+        env={**os.environ, "JAN_URL": f"{base}/v1", "PYTHONPATH": str(EXAMPLES.parent)},
     )
     logged = [line for line in done.stderr.splitlines() if " INFO jan_server." not in line]
     assert (done.returncode, logged) == (0, [])
