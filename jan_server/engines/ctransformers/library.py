@@ -14,7 +14,7 @@ What is worked around here, each measured or read in its source:
 - Two threads in one context are a segfault. ctypes frees the GIL, so callers use one thread for
   each. `tokenize` only reads the vocabulary and may be called beside.
 - The scores of all tokens of the vocabulary are computed for every token of a prompt, and all but
-  the last thrown away: `Head` leaves that out, which makes prompts a fifth faster.
+  the last thrown away: `head.py` leaves that out.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from jan_server.engines.ctransformers.builds import OTHER_ENGINE, PACKAGE, Build, package_spec
+from jan_server.engines.ctransformers.head import HEADROOM, Head, find_head
 from jan_server.engines.decoding.native import LARGEST_BATCH, Floats
 from jan_server.errors import ModelCannotRun
 
@@ -153,7 +153,7 @@ class NativeModel:
         self._logits: tuple[int, Floats] | None = None
         params = library.llama_context_default_params()
         params.n_ctx, params.n_gpu_layers = context_length, gpu_layers
-        # Not what is evaluated at once, but what buffers are made for; see `Head`.
+        # Not what is evaluated at once, but what buffers are made for; see `head.py`.
         params.n_batch = HEADROOM * LARGEST_BATCH
         params.embedding = True
         self._model = library.llama_load_model_from_file(str(path).encode(), params)
@@ -165,7 +165,7 @@ class NativeModel:
         self.context_length: int = library.llama_n_ctx(self._context)
         self.vocabulary_size: int = library.llama_n_vocab(self._context)
         self.width: int = library.llama_n_embd(self._context)
-        self._head = None if gpu_layers else find_head(library, self)
+        self._head = None if gpu_layers else self._find_head()
 
     def __repr__(self) -> str:
         state = "open" if self._context else "closed"
@@ -176,6 +176,9 @@ class NativeModel:
         """The `llama_context *`."""
         assert self._context, "closed"
         return self._context
+
+    def _find_head(self) -> Head | None:
+        return find_head(self._library, self.context, width=self.width, rows=self.vocabulary_size)
 
     def eval(
         self, tokens: Sequence[int], *, n_past: int, threads: int, with_logits: bool = True
@@ -235,85 +238,3 @@ def _view(pointer: Any, size: int) -> Floats:
     view = np.ctypeslib.as_array(pointer, (size,))
     view.flags.writeable = False
     return view
-
-
-HEADROOM = 4
-
-
-class Head:
-    """The matrix of a model's last step, which makes a score for every token of the vocabulary.
-
-    While it is left out, the library sees a matrix of one row. That is for the tokens of a prompt
-    whose scores nobody reads: with 49k tokens and 135M parameters a fifth of the arithmetic.
-
-    Hazard: after an evaluation of n tokens the library copies the last token's scores from where
-    they would be, which with one row lies behind its result, by less than the size of n tokens'
-    scores. That is still within the buffer that it has: this was made for HEADROOM times as many
-    tokens, and all that it holds grows with their number. (Pages that are not used take no memory.)
-    """
-
-    def __init__(self, rows: Any) -> None:
-        self._rows = rows
-        self._count = int(rows.value)
-
-    @property
-    def rows(self) -> int:
-        return int(self._rows.value)
-
-    @contextmanager
-    def left_out(self) -> Iterator[None]:
-        self._rows.value = 1
-        try:
-            yield
-        finally:
-            self._rows.value = self._count
-
-
-class _Tensor(ctypes.Structure):
-    """The beginning of ggml.h's `ggml_tensor` of that month."""
-
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("backend", ctypes.c_int),
-        ("n_dims", ctypes.c_int),
-        ("ne", ctypes.c_int64 * 4),
-    )
-
-
-class _Named(ctypes.Structure):
-    """libstdc++'s `std::pair<std::string, ggml_tensor *>`."""
-
-    _fields_ = (
-        ("text", ctypes.c_void_p),
-        ("length", ctypes.c_size_t),
-        ("_short", ctypes.c_char * 16),
-        ("tensor", ctypes.POINTER(_Tensor)),
-    )
-
-
-class _Vector(ctypes.Structure):
-    """libstdc++'s `std::vector`."""
-
-    _fields_ = (("begin", ctypes.c_void_p), ("end", ctypes.c_void_p))
-
-
-TENSOR_MAP = "_Z29llama_internal_get_tensor_mapB5cxx11P13llama_context"
-OUTPUT = b"output.weight"
-
-
-def find_head(library: Any, model: NativeModel) -> Head | None:
-    """None where it is not just as expected; then it is never left out."""
-    function = getattr(library, TENSOR_MAP, None)
-    if function is None:
-        return None
-    function.restype, function.argtypes = ctypes.POINTER(_Vector), [ctypes.c_void_p]
-    vector = function(model.context).contents
-    count, rest = divmod((vector.end or 0) - (vector.begin or 0), ctypes.sizeof(_Named))
-    if rest or not vector.begin:
-        return None
-    for named in (_Named * count).from_address(vector.begin):
-        if named.length == len(OUTPUT) and ctypes.string_at(named.text, named.length) == OUTPUT:
-            tensor = named.tensor.contents
-            if tensor.n_dims == 2 and list(tensor.ne) == [model.width, model.vocabulary_size, 1, 1]:
-                return Head(ctypes.c_int64.from_buffer(tensor.ne, ctypes.sizeof(ctypes.c_int64)))
-    return None

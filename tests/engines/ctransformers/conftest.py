@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jan_server.engines.base import ModelSpec
+from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers.engine import CTransformersEngine, DecodedModel
+from jan_server.engines.ctransformers.library import NativeModel
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -54,3 +57,27 @@ def load() -> Iterator[Callable[[ModelSpec], DecodedModel]]:
     yield load_one
     for model in loaded:
         model.close()
+
+
+@pytest.fixture
+def native(tmp_path: Path) -> Iterator[NativeModel]:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=False)
+    loaded = library.open_library(builds.find_build(0))
+    model = NativeModel(loaded, path, context_length=64, gpu_layers=0)
+    yield model
+    model.close()
+
+
+class Changed:
+    """The library, with other functions in place of some; None is one that it does not have."""
+
+    def __init__(self, real: Any, **functions: Any) -> None:
+        self._real = real
+        self._functions = functions
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._functions:
+            return getattr(self._real, name)
+        if self._functions[name] is None:
+            raise AttributeError(name)
+        return self._functions[name]

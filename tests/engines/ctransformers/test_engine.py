@@ -147,6 +147,13 @@ def test_with_a_seed_only_whole_chunks_are_reused(tiny: Tiny, load: Load) -> Non
     assert begun(events_of(model, LONG)) == 79
 
 
+def test_an_embedding_reuses_only_whole_chunks(tiny: Tiny, load: Load) -> None:
+    """What chats left there, cut otherwise, would move it a little."""
+    model = load(tiny("bpe tied"))
+    events_of(model, LONG)
+    assert begun(list(model.embed(model.tokenize(LONG)))) == 64
+
+
 def test_the_answer_is_reused_by_the_next_turn(tiny: Tiny, load: Load) -> None:
     model = load(tiny("bpe tied"))
     prompt = "<|im_start|>user\nHello world<|im_end|>\n"

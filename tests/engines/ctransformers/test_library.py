@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers.builds import Build, choose_build
 from jan_server.engines.ctransformers.library import NativeModel
 from jan_server.errors import ModelCannotRun
+from tests.engines.ctransformers.conftest import Changed
 from tests.tiny_gguf import write_tiny_gguf
 
 LINUX: dict[str, Any] = {
@@ -92,15 +91,6 @@ library.open_library(builds.find_build(0))
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
 
 
-@pytest.fixture
-def native(tmp_path: Path) -> Iterator[NativeModel]:
-    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=False)
-    loaded = library.open_library(builds.find_build(0))
-    model = NativeModel(loaded, path, context_length=64, gpu_layers=0)
-    yield model
-    model.close()
-
-
 def test_a_model_evaluates_and_gives_logits(native: NativeModel) -> None:
     native.eval([1, 5, 9], n_past=0, threads=1)
     logits = native.logits()
@@ -127,21 +117,6 @@ def test_what_is_no_token_is_never_evaluated(native: NativeModel, token: int) ->
     assert native.vocabulary_size == 519
     with pytest.raises(ValueError, match="tokens are numbers below 519"):
         native.eval([1, token], n_past=0, threads=1)
-
-
-class Changed:
-    """The library, with other functions in place of some; None is one that it does not have."""
-
-    def __init__(self, real: Any, **functions: Any) -> None:
-        self._real = real
-        self._functions = functions
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in self._functions:
-            return getattr(self._real, name)
-        if self._functions[name] is None:
-            raise AttributeError(name)
-        return self._functions[name]
 
 
 def test_a_failed_evaluation_is_an_error(tmp_path: Path) -> None:
@@ -173,77 +148,6 @@ def test_a_file_that_the_library_refuses_is_an_error(tmp_path: Path) -> None:
     loaded = library.open_library(builds.find_build(0))
     with pytest.raises(ModelCannotRun, match=r"ctransformers refuses tiny\.gguf"):
         NativeModel(loaded, path, context_length=64, gpu_layers=0)
-
-
-PROMPT = [1, *range(60, 120)]
-
-
-def test_leaving_the_head_out_changes_no_logits(native: NativeModel) -> None:
-    native.eval(PROMPT[:50], n_past=0, threads=1)
-    native.eval(PROMPT[50:], n_past=50, threads=1)
-    whole = native.logits().copy()
-    native.eval(PROMPT[:50], n_past=0, threads=1, with_logits=False)
-    assert not np.array_equal(native.logits(), whole)
-    native.eval(PROMPT[50:], n_past=50, threads=1)
-    assert np.array_equal(native.logits(), whole)
-
-
-def test_the_head_is_one_row_while_it_is_left_out(native: NativeModel) -> None:
-    head = library.find_head(native._library, native)
-    assert head
-    assert head.rows == native.vocabulary_size
-    with head.left_out():
-        assert head.rows == 1
-    assert head.rows == native.vocabulary_size
-    with pytest.raises(ZeroDivisionError), head.left_out():
-        raise ZeroDivisionError
-    assert head.rows == native.vocabulary_size
-
-
-def test_where_the_head_is_not_found_it_is_never_left_out(
-    tmp_path: Path, native: NativeModel
-) -> None:
-    path = write_tiny_gguf(tmp_path / "other.gguf", vocabulary="spm", tied=False)
-    loaded = Changed(library.open_library(builds.find_build(0)), **{library.TENSOR_MAP: None})
-    plain = NativeModel(loaded, path, context_length=64, gpu_layers=0)
-    assert library.find_head(loaded, plain) is None
-    for model in (plain, native):
-        model.eval(PROMPT, n_past=0, threads=1, with_logits=model is native)
-    plain.eval(PROMPT, n_past=0, threads=1, with_logits=False)
-    logits = plain.logits().copy()
-    native.eval(PROMPT, n_past=0, threads=1)
-    assert np.array_equal(logits, native.logits())
-    plain.close()
-
-
-class Function:
-    """A callable that takes the attributes of a ctypes function."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._call(*arguments)
-
-
-@pytest.mark.parametrize("vector", [(None, None), (4096, 4096), (4096, 4096 + 41)])
-def test_a_list_of_tensors_that_is_not_as_expected_is_not_read(
-    native: NativeModel, vector: tuple[int | None, int | None]
-) -> None:
-    tensors = library._Vector(*vector)
-    found = Function(lambda _context: ctypes.pointer(tensors))
-    changed = Changed(native._library, **{library.TENSOR_MAP: found})
-    assert library.find_head(changed, native) is None
-
-
-@pytest.mark.parametrize(
-    ("where", "name", "value"), [(NativeModel, "width", 63), (library, "OUTPUT", b"output.height")]
-)
-def test_a_head_of_another_shape_or_name_is_not_touched(
-    native: NativeModel, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, value: Any
-) -> None:
-    monkeypatch.setattr(native if where is NativeModel else where, name, value)
-    assert library.find_head(native._library, native) is None
 
 
 def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

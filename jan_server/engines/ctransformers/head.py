@@ -1,0 +1,91 @@
+"""The last step of a model, left out where nobody reads what it makes.
+
+The head is the matrix that makes a score for every token of the vocabulary. The library of 2023
+applies it to every token of a prompt and throws all but the last one's scores away: with 49k tokens
+and 135M parameters a fifth of the arithmetic. While it is left out, the library sees a matrix of
+one row; where it lies is read out of the library's own list of tensors.
+
+Hazard: after an evaluation of n tokens the library copies the last token's scores from where they
+would be, which with one row lies behind its result, by less than the size of n tokens' scores. That
+is still within the buffer that it has: this was made for HEADROOM times as many tokens, and all
+that it holds grows with their number. (Pages that are not used take no memory.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+HEADROOM = 4
+
+
+class Head:
+    """Of one model; `rows` is the number that the library reads, and `left_out` changes."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+        self._count = int(rows.value)
+
+    @property
+    def rows(self) -> int:
+        return int(self._rows.value)
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        self._rows.value = 1
+        try:
+            yield
+        finally:
+            self._rows.value = self._count
+
+
+class _Tensor(ctypes.Structure):
+    """The beginning of ggml.h's `ggml_tensor` of that month."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("backend", ctypes.c_int),
+        ("n_dims", ctypes.c_int),
+        ("ne", ctypes.c_int64 * 4),
+    )
+
+
+class _Named(ctypes.Structure):
+    """libstdc++'s `std::pair<std::string, ggml_tensor *>`."""
+
+    _fields_ = (
+        ("text", ctypes.c_void_p),
+        ("length", ctypes.c_size_t),
+        ("_short", ctypes.c_char * 16),
+        ("tensor", ctypes.POINTER(_Tensor)),
+    )
+
+
+class _Vector(ctypes.Structure):
+    """libstdc++'s `std::vector`."""
+
+    _fields_ = (("begin", ctypes.c_void_p), ("end", ctypes.c_void_p))
+
+
+TENSOR_MAP = "_Z29llama_internal_get_tensor_mapB5cxx11P13llama_context"
+OUTPUT = b"output.weight"
+
+
+def find_head(library: Any, context: int, *, width: int, rows: int) -> Head | None:
+    """Of a `llama_context *`. None where it is not just as expected; then it is never left out."""
+    function = getattr(library, TENSOR_MAP, None)
+    if function is None:
+        return None
+    function.restype, function.argtypes = ctypes.POINTER(_Vector), [ctypes.c_void_p]
+    vector = function(context).contents
+    count, rest = divmod((vector.end or 0) - (vector.begin or 0), ctypes.sizeof(_Named))
+    if rest or not vector.begin:
+        return None
+    for named in (_Named * count).from_address(vector.begin):
+        if named.length == len(OUTPUT) and ctypes.string_at(named.text, named.length) == OUTPUT:
+            tensor = named.tensor.contents
+            if tensor.n_dims == 2 and list(tensor.ne) == [width, rows, 1, 1]:
+                return Head(ctypes.c_int64.from_buffer(tensor.ne, ctypes.sizeof(ctypes.c_int64)))
+    return None
