@@ -288,6 +288,11 @@ class EngineContract(Answering):
             assert choice.chosen.logprob <= logprobs[0] + 1e-5
             assert len({likelihood.token for likelihood in choice.top}) == len(choice.top)
 
+    def test_a_chosen_token_is_told_with_its_own_likelihood(self, model: LoadedModel) -> None:
+        choices = choices_of(self.events(model, logprobs=10**6, temperature=2.0, seed=3))
+        assert choices
+        assert all(choice.chosen in choice.top for choice in choices)
+
     def test_greedily_the_likeliest_is_chosen(self, model: LoadedModel) -> None:
         choices = choices_of(self.events(model, logprobs=1))
         assert choices
