@@ -4,7 +4,7 @@ MODEL ?= smollm2-135m-instruct
 DATA ?= data
 bin := .venv/bin
 
-.PHONY: run test check bench torture model clean
+.PHONY: run test check bench torture native model clean
 
 ## run: install, get the default model, serve the sample data folder (Ctrl-C stops it)
 run: model
@@ -22,12 +22,18 @@ check: .venv/checked
 	$(bin)/lint-imports
 
 ## bench: measure, print and write bench/results.md; fails when a bound is missed
-bench: .venv/tested model
+bench: .venv/benched model
 	$(bin)/python -m bench --data-folder $(DATA) --model $(MODEL)
 
 ## torture: kill a server 1,000 times while it is written to; fails when anything is lost
 torture: .venv/tested
 	$(bin)/python -m bench --only torture
+
+## native: build the engine's library for this very processor (needs a C++ compiler; some minutes)
+native: .venv/installed
+	CFLAGS=-march=native CXXFLAGS=-march=native $(bin)/python -m pip install --quiet \
+	  --disable-pip-version-check --no-deps --no-cache-dir --force-reinstall \
+	  --no-binary ctransformers "$$(sed -n 's/^ *"\(ctransformers==.*\)",/\1/p' pyproject.toml)"
 
 model: .venv/installed
 	@test -n "$(wildcard $(DATA)/models/$(MODEL)/*.gguf)" \
@@ -43,6 +49,10 @@ model: .venv/installed
 .venv/tested: .venv/installed
 	$(bin)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --group test
+	@touch $@
+
+.venv/benched: .venv/tested
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --group bench
 	@touch $@
 
 .venv/checked: .venv/tested
