@@ -73,3 +73,34 @@ def test_changes_that_wait_for_another_program_keep_nobody_from_reading(settings
             assert read.status_code == 200
             assert not any(change.done() for change in changes)
         assert [change.result().status_code for change in changes] == [200] * 12
+
+
+@pytest.mark.parametrize(
+    ("setting", "prompt", "code"),
+    [
+        ({"stall_patience": 0.3}, "a [[hang]]", "engine_died"),
+        ({"load_patience": 0.0}, "a", "model_loading"),
+    ],
+)
+def test_settings_of_models_reach_them(data_folder, echo, setting, prompt, code):
+    with served(Settings(data_folder=data_folder, watch="off", **setting)) as base:
+        messages = [{"role": "user", "content": prompt}]
+        body = {"model": echo, "messages": messages}
+        answer = httpx2.post(f"{base}/v1/chat/completions", json=body, timeout=20)
+        assert answer.json()["error"]["code"] == code
+
+
+def test_models_share_the_memory_that_the_settings_leave_them(data_folder, write):
+    for id in ("one", "two"):
+        write(f"models/{id}/model.json", {"settings": {"cpu_threads": 1, "ctx_len": 64}})
+        write_tiny_gguf(data_folder / f"models/{id}/{id}.gguf")
+
+    def in_memory(budget):
+        settings = Settings(data_folder=data_folder, watch="off", memory_budget=budget)
+        with served(settings) as base:
+            for id in ("one", "two"):
+                httpx2.put(f"{base}/v1/models/{id}/start", timeout=20).raise_for_status()
+            return [model["id"] for model in httpx2.get(f"{base}/healthz").json()["loaded"]]
+
+    assert in_memory(2**40) == ["one", "two"]
+    assert in_memory(1) == ["two"]

@@ -352,6 +352,13 @@ class ConstraintContract(Answering):
         assert isinstance(finished := events[-1], Finished)
         assert finished.reason == "stop"
 
+    def test_what_leaves_no_choice_comes_with_its_likelihood_too(self, model: LoadedModel) -> None:
+        constraint = Constraint(kind="regex", text="one two three four")
+        events = self.events(model, constraint=constraint, max_tokens=50, logprobs=0)
+        pieces = [event for event in events if isinstance(event, Piece)]
+        assert text_of(events) == "one two three four"
+        assert [len(piece.choices) for piece in pieces] == [piece.tokens for piece in pieces]
+
     @pytest.mark.parametrize("kind", CONSTRAINTS)
     def test_a_constraint_that_cannot_be_read_is_refused(
         self, model: LoadedModel, kind: Any

@@ -244,9 +244,11 @@ def test_a_text_that_is_never_tokenised_ends_the_process(probe: Probe) -> None:
 def test_whoever_waits_for_a_slot_may_hear_nothing_for_as_long_as_the_others_take() -> None:
     async def test() -> None:
         async with loaded(stall_patience=0.3) as process:
-            running = asyncio.create_task(answer(process, "[[slow 0.01]] " * 30))
-            assert await answer(process, "at last") == "at last"
-            assert await running
+            running = process.answer(GenerationRequest(prompt="[[slow 0.01]] " * 30))
+            await first_piece(running)
+            waiting = asyncio.create_task(answer(process, "at last"))
+            assert await until(Finished, running)
+            assert await waiting == "at last"
 
     run(test)
 
