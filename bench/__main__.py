@@ -33,6 +33,7 @@ from bench import (
 from bench.figure import Figure, table
 from bench.folder import place
 from bench.subject import Subject
+from jan_server.engines.ctransformers import builds
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -124,7 +125,8 @@ def _run(name: str, subject: Subject) -> bool:
 
 def _on_what(part: Part, subject: Subject) -> str:
     if part.needs_model:
-        return f"Model: {subject.model}. Machine: {results.machine()}."
+        device = builds.device(subject.spec())
+        return f"Model: {subject.model} on {device}. Machine: {results.machine()}."
     system = results.file_system(place()) or "an unnamed file system"
     return f"Data folders on {system}. Machine: {results.machine()}."
 

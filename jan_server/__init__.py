@@ -2,13 +2,13 @@
 
 The map, in reading order. Each layer imports only what stands above it here:
 
-    errors ids settings data_folder logs events gguf   leaves
+    errors ids amounts data_folder logs events gguf    leaves; then settings
     types/                            one file per resource: what is in it, what a request may say
     store/     the data folder        engines/     models: load, generate, close
     web/       Starlette without Jan  catalogue/   manifests of models that are known to run
     templates parameters              chat messages -> prompt; which value of a parameter wins
     downloads remote models           getting a model; asking another server; which models there are
-    completions                       one chat completion
+    completions                       a chat, a text, an embedding: request -> prompt -> answer
     appending following               messages that are written together; thread.json follows them
     expiring                          the trash is emptied of what is over
     representations                   a stored resource -> what goes over the wire
