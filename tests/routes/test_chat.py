@@ -259,6 +259,15 @@ def test_an_answer_that_is_cut_ends_with_length(ask, name):
     assert (choice["message"]["content"], choice["finish_reason"]) == ("hello there ", "length")
 
 
+def test_an_answer_that_meets_the_end_of_the_context_ends_with_length(ask, write):
+    settings = {"prompt_template": "{prompt}", "ctx_len": 5}
+    write("models/echo/model.json", {"engine": "echo", "settings": settings})
+    answer = ask("one two three").json()
+    [choice] = answer["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("one two ", "length")
+    assert answer["usage"]["total_tokens"] == 5
+
+
 @pytest.mark.parametrize("stop", ["there", ["x", "there"]])
 def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(ask, stop):
     [choice] = ask(stop=stop).json()["choices"]

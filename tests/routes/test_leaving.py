@@ -117,12 +117,16 @@ def told(engine: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
+def get(host: str, path: str) -> dict[str, Any]:
+    with closing(HTTPConnection(host, timeout=PATIENCE)) as connection:
+        connection.request("GET", path)
+        return dict(json.load(connection.getresponse()))
+
+
 def loaded(host: str) -> dict[str, Any]:
     """How the model is, in memory or on its way."""
-    with closing(HTTPConnection(host, timeout=PATIENCE)) as connection:
-        connection.request("GET", "/healthz")
-        [model] = json.load(connection.getresponse())["loaded"]
-        return dict(model)
+    [model] = get(host, "/healthz")["loaded"]
+    return dict(model)
 
 
 def answer(host: str) -> str:
@@ -161,7 +165,9 @@ def test_who_leaves_while_it_loads_is_not_answered_and_the_next_finds_it_loaded(
     with asking(host, "writes", stream=stream):
         until(lambda: told(engine) == ["loading"])
         assert (loaded(host)["state"], loaded(host)["waiting"]) == ("starting", 1)
+        assert get(host, "/v1/models/m")["state"] == "starting"
     until(lambda: loaded(host)["waiting"] == 0)
     (engine / "load slowly").unlink()
     assert answer(host) == "done"
+    assert get(host, "/v1/models/m")["state"] == "running"
     assert told(engine) == ["loading", "done", "over"]

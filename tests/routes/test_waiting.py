@@ -115,6 +115,23 @@ def test_without_names_the_program_is_one_caller(base: str) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", chat("long " * 3000)),
+        ("/v1/chat/completions", chat("two", regex="[0-9]")),
+        ("/v1/completions", {"model": "echo", "prompt": ["two", "long " * 3000]}),
+        ("/v1/completions", {"model": "echo", "prompt": [10**6]}),
+    ],
+)
+def test_what_is_wrong_is_a_400_that_waits_for_nobody(
+    base: str, path: str, body: Any, stream: bool
+) -> None:
+    with occupied(base), asking(base, {**body, "stream": stream}, path) as connection:
+        assert connection.getresponse().status == 400
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_beyond_the_queue_it_is_a_429_that_says_when_to_come_again(
     data_folder: Path, echo: str, stream: bool
 ) -> None:

@@ -84,6 +84,9 @@ def events_of(model: DecodedModel, prompt: str, **values: Any) -> list[Event]:
     return list(model.generate(model.tokenize(prompt), request))
 
 
+Q = 83
+"""The token of that letter."""
+
 LONG = " the of and to in is that it was for" * 8  # 80 tokens of the tiny BPE vocabulary
 
 
@@ -255,6 +258,25 @@ def test_told_likelihoods_change_no_constrained_answer(tiny: Tiny, load: Load) -
         for logprobs in (None, 2)
     ]
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("regex", "values"),
+    [
+        ("[0-9]{3}q[0-9]{6}", {"temperature": 2.0, "seed": 1}),
+        ("[qw]qqqqqq[qw]{4}", {"frequency_penalty": 2.0, "logit_bias": {Q: 8.0}}),
+        ("[qw]qqqqqq[qw]{4}", {"repeat_penalty": 100.0, "logit_bias": {Q: 8.0}}),
+    ],
+)
+def test_what_is_forced_counts_as_what_is_chosen(
+    tiny: Tiny, load: Load, regex: str, values: dict[str, Any]
+) -> None:
+    """Where likelihoods are told nothing is forced; of these letters no two make one token."""
+    model = load(tiny("bpe tied"))
+    assert model.detokenize([Q]) == "q"
+    values = {"constraint": Constraint(kind="regex", text=regex), "max_tokens": 50, **values}
+    forced, chosen = (text_of(events_of(model, LONG, **values, logprobs=n)) for n in (None, 0))
+    assert forced == chosen
 
 
 @pytest.mark.parametrize("room", range(1, 6))
