@@ -267,6 +267,25 @@ def test_a_manifest_with_strings_for_numbers_is_understood(client, write, data_f
     assert models.spec(models.ready("tiny")).ctx_len == 64
 
 
+@pytest.mark.parametrize(
+    ("manifest", "expected"),
+    [
+        ({"ctx_len": 64, "ngl": 7, "cpu_threads": 3, "n_parallel": 2}, (64, 7, 3, 2)),
+        ({"ngl": -1}, (None, 0, 5, 4)),
+        ({}, (None, 0, 5, 4)),
+    ],
+)
+def test_a_model_is_loaded_as_its_manifest_says_else_as_the_server_is_set(
+    data_folder, write, manifest, expected
+):
+    write("models/echo/model.json", {"engine": "echo", "settings": manifest})
+    settings = Settings(data_folder=data_folder, watch="off", threads=5, n_parallel=4)
+    with TestClient(create_app(settings), base_url=BASE_URL) as client:
+        models = client.app.state.services.models
+        spec = models.spec(models.ready("echo"))
+    assert (spec.ctx_len, spec.gpu_layers, spec.threads, spec.slots) == expected
+
+
 def test_numbers_beyond_any_machine_are_left_out_and_said_once(client, write, data_folder, caplog):
     settings = {"ctx_len": 10**25, "ngl": 10**25, "cpu_threads": 100_000}
     write("models/tiny/model.json", {"settings": settings})
