@@ -54,6 +54,7 @@ def write_tiny_gguf(
     architecture: str = "llama",
     pre: str = "smollm",
     merges: Sequence[tuple[str, str]] | None = None,
+    control: Sequence[str] = (),
     add_bos: bool = False,
     seed: int = 0,
     extra_tensors: dict[str, tuple[int, ...]] | None = None,
@@ -61,7 +62,8 @@ def write_tiny_gguf(
 ) -> Path:
     """Write the file and return its path.
 
-    `merges` (in GPT-2's alphabet) are for `bpe`: without them, one for each beginning of a word.
+    `merges` (in GPT-2's alphabet) are for `bpe`: without them, one for each beginning of a word;
+    and so are `control`, texts of more control tokens.
     `extra_tensors` (name -> NumPy shape) and `extra_metadata` (key -> int, float, str or bool) are
     for files that an engine has to refuse.
     """
@@ -69,7 +71,7 @@ def write_tiny_gguf(
     _add_dimensions(writer, context_length)
     if architecture == "mamba":
         _add_state_dimensions(writer)
-    tokens = _add_spm(writer) if vocabulary == "spm" else _add_bpe(writer, pre, merges)
+    tokens = _add_spm(writer) if vocabulary == "spm" else _add_bpe(writer, pre, merges, control)
     writer.add_add_bos_token(add_bos)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
@@ -125,7 +127,12 @@ def _add_spm(writer: GGUFWriter) -> int:
     return len(pieces)
 
 
-def _add_bpe(writer: GGUFWriter, pre: str, merges: Sequence[tuple[str, str]] | None) -> int:
+def _add_bpe(
+    writer: GGUFWriter,
+    pre: str,
+    merges: Sequence[tuple[str, str]] | None,
+    more_control: Sequence[str],
+) -> int:
     """Control tokens, GPT-2's 256 letters for bytes, then one token for each text merged."""
     control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     letters = [*byte_alphabet().values()]
@@ -135,6 +142,8 @@ def _add_bpe(writer: GGUFWriter, pre: str, merges: Sequence[tuple[str, str]] | N
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     kinds = [TokenType.CONTROL] * len(control) + [TokenType.NORMAL] * (len(tokens) - len(control))
+    tokens += more_control
+    kinds += [TokenType.CONTROL] * len(more_control)
     writer.add_token_types(kinds)
     writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_unk_token_id(0)

@@ -150,6 +150,7 @@ def test_a_stream_tells_each_likelihood_once(ask):
     ("path", "said"),
     [
         ("/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+        ("/chat/count_tokens", {"messages": [{"role": "user", "content": "x"}]}),
         ("/completions", {"prompt": "x"}),
         ("/embeddings", {"input": "x"}),
     ],
