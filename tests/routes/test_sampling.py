@@ -86,6 +86,11 @@ def test_another_value_gives_another_answer(ask: Ask, name: str, value: Any) -> 
     assert text(ask(**{name: value})) != text(ask())
 
 
+def test_what_the_template_is_told_goes_before_the_effort(ask: Ask) -> None:
+    told = {"reasoning_effort": "high"}
+    assert text(ask(reasoning_effort="low", chat_template_kwargs=told)) == text(ask(**told))
+
+
 @pytest.mark.parametrize(("name", "value"), [("mirostat_tau", 1.5), ("mirostat_eta", 1.0)])
 def test_mirostat_has_two_values_of_its_own(ask: Ask, name: str, value: Any) -> None:
     assert text(ask(mirostat=2, **{name: value})) != text(ask(mirostat=2))
