@@ -12,7 +12,10 @@ _STEP = re.compile(r"\.(?P<field>\w+)|\[")
 
 
 def allowed_values(type: Any, path: str) -> list[Any]:
-    """The values of the Literal at a path such as `$.messages[0].role`; [] when there is none."""
+    """The values of the Literal at a path such as `$.messages[0].role`; [] when there is none.
+
+    What tells the members of a union apart is such a Literal too.
+    """
     found = [inspect.type_info(type)]
     for step in _STEP.finditer(path):
         found = [inner for outer in found for inner in _step(outer, step["field"])]
@@ -27,6 +30,8 @@ def _step(type: inspect.Type, field: str | None) -> Iterator[inspect.Type]:
             yield kind.item_type
         elif field is not None and isinstance(kind, inspect.StructType):
             yield from (known.type for known in kind.fields if known.encode_name == field)
+            if field == kind.tag_field:
+                yield inspect.LiteralType((kind.tag,))
 
 
 def _alternatives(type: inspect.Type) -> Iterator[inspect.Type]:

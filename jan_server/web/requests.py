@@ -31,6 +31,7 @@ READ_AWAY_SECONDS = 5.0
 MAX_DEPTH = 100
 
 _PLACE = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>.*)`)?", re.DOTALL)
+_NO_CHOICE = ("Invalid enum value", "Invalid value")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _SURROGATE = re.compile(
     r"(?:\\[^u])|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<lone>\\u[dD][89a-fA-F]..)"
@@ -170,7 +171,7 @@ def _place(error: msgspec.ValidationError, type: Any) -> tuple[str, str]:
     path, reason = found["path"] or "$", found["reason"]
     if missing := _MISSING.fullmatch(reason):
         return f"{path}.{missing[1]}", "it is missing"
-    if reason.startswith("Invalid enum value") and (values := allowed_values(type, path)):
+    if reason.startswith(_NO_CHOICE) and (values := allowed_values(type, path)):
         return path, f"must be one of {', '.join(map(str, values))}"
     return path, reason[:1].lower() + reason[1:]
 

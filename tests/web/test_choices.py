@@ -15,10 +15,19 @@ class Turn(Struct):
     size: int = 0
 
 
+class Text(Struct, tag_field="type", tag="text"):
+    pass
+
+
+class Picture(Struct, tag_field="type", tag="picture"):
+    pass
+
+
 class Body(Struct):
     turns: Annotated[list[str | Turn], Meta(min_length=1)] | UnsetType | None = UNSET
     order: Literal["asc", "desc"] | UnsetType = UNSET
     level: Literal[1, 2] = 1
+    part: Text | Picture | None = None
 
 
 @pytest.mark.parametrize(
@@ -28,6 +37,7 @@ class Body(Struct):
         ("$.turns[0].role", ["assistant", "user"]),
         ("$.turns[...].role", ["assistant", "user"]),
         ("$.level", [1, 2]),
+        ("$.part.type", ["text", "picture"]),
         ("$.turns[0].size", []),
         ("$.turns", []),
         ("$.nothing", []),
@@ -39,7 +49,14 @@ def test_the_values_of_a_literal_are_found_by_its_path(path: str, values: list[o
     assert allowed_values(Body, path) == values
 
 
-def test_a_value_that_is_none_of_them_is_told_which_there_are() -> None:
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"turns": [{"role": "robot"}]}', "$.turns[0].role: must be one of assistant, user."),
+        (b'{"part": {"type": "sound"}}', "$.part.type: must be one of text, picture."),
+    ],
+)
+def test_a_value_that_is_none_of_them_is_told_which_there_are(body: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        decode_json(b'{"turns": [{"role": "robot"}]}', Body)
-    assert caught.value.message == "$.turns[0].role: must be one of assistant, user."
+        decode_json(body, Body)
+    assert caught.value.message == message
