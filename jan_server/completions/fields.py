@@ -22,25 +22,33 @@ UNKNOWN_LOGGED_AT_MOST = 100
 # that ask for nothing. Null asks for nothing everywhere.
 REFUSED: dict[str, tuple[Any, ...]] = {
     "bad_words": ([],),
+    "allowed_token_ids": (),
     "best_of": (1,),
     "dry_multiplier": (0,),
     "dynatemp_range": (0,),
     "guided_choice": (),
     "guided_decoding_backend": (),
+    "include_stop_str_in_output": (False,),
     "length_penalty": (1,),
     "lora": ([],),
     "min_tokens": (0,),
     "n_probs": (0,),
     "prompt_logprobs": (),
+    "skip_special_tokens": (True,),
     "stop_token_ids": ([],),
     "structured_outputs": (),
+    "t_max_predict_ms": (-1, 0),
     "top_n_sigma": (-1, 0),
+    "truncate_prompt_tokens": (),
     "use_beam_search": (False,),
     "xtc_probability": (0,),
 }
 REFUSED_IN_CHATS: dict[str, tuple[Any, ...]] = {
     **REFUSED,
+    "add_generation_prompt": (True,),
     "audio": (),
+    "continue_final_message": (False,),
+    "echo": (False,),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "modalities": (["text"],),
@@ -60,6 +68,11 @@ INSTEAD = {
     "guided_choice": "regex",
     "n_probs": "top_logprobs",
     "structured_outputs": "response_format",
+    "truncate_prompt_tokens": "truncation",
+}
+INSTEAD_IN_TEXTS = {
+    **{name: other for name, other in INSTEAD.items() if name != "truncate_prompt_tokens"},
+    "n_probs": "logprobs",
 }
 
 # Accepted because clients send them by habit and an answer is right without them.
@@ -79,9 +92,15 @@ READ_ELSEWHERE = {"safety_identifier", "guided_json", "guided_regex", "guided_gr
 class Fields:
     """The fields of one kind of request. Unknown ones are ignored, and logged once."""
 
-    def __init__(self, kind: type[Struct], refused: Mapping[str, tuple[Any, ...]]) -> None:
+    def __init__(
+        self,
+        kind: type[Struct],
+        refused: Mapping[str, tuple[Any, ...]],
+        instead: Mapping[str, str],
+    ) -> None:
         self._kind = kind
         self._refused = refused
+        self._instead = instead
         self._known = _known(kind, refused.keys())
         self._logged: set[str] = set()
 
@@ -90,7 +109,8 @@ class Fields:
         for name, harmless in self._refused.items():
             value = sent.get(name)
             if value is not None and value not in harmless:
-                do = f"send {INSTEAD[name]!r} instead" if name in INSTEAD else "leave it out"
+                other = self._instead.get(name)
+                do = f"send {other!r} instead" if other else "leave it out"
                 raise ParameterNotSupported(
                     f"This server cannot honour {name!r}: {do}.", param=f"$.{name}"
                 )
@@ -118,8 +138,8 @@ def _known(kind: type[Struct], refused: Set[str]) -> frozenset[str]:
 
 
 def of_chats() -> Fields:
-    return Fields(ChatCompletionRequest, REFUSED_IN_CHATS)
+    return Fields(ChatCompletionRequest, REFUSED_IN_CHATS, INSTEAD)
 
 
 def of_texts() -> Fields:
-    return Fields(CompletionRequest, REFUSED_IN_TEXTS)
+    return Fields(CompletionRequest, REFUSED_IN_TEXTS, INSTEAD_IN_TEXTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET, UnsetType
 
 from jan_server.completions.opening import Opening
-from jan_server.errors import InvalidRequest
+from jan_server.errors import InvalidRequest, ParameterNotSupported
 from jan_server.types.tokens import Detokenized, DetokenizeRequest, Tokenized, TokenizeRequest
 
 
@@ -17,6 +17,7 @@ class Tokens:
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:
         text = _text(request)
+        _check_kept_to(request)
         model = await self._opening.find(request.model)
         async with self._opening.load(model) as opened:
             tokens = await opened.lease.tokenize(text, _begins(request))
@@ -38,6 +39,19 @@ def _text(request: TokenizeRequest) -> str:
             "$.content: say one text, as `content`, `prompt` or `text`.", param="$.content"
         )
     return texts[0]
+
+
+def _check_kept_to(request: TokenizeRequest) -> None:
+    """Raises ParameterNotSupported for what would have to change the answer and does not."""
+    for name, only in (
+        ("parse_special", True),
+        ("with_pieces", False),
+        ("return_token_strs", False),
+    ):
+        if getattr(request, name) is (not only):
+            raise ParameterNotSupported(
+                f"$.{name}: is always {str(only).lower()} here: leave it out.", param=f"$.{name}"
+            )
 
 
 def _begins(request: TokenizeRequest) -> bool:

@@ -14,7 +14,8 @@ class TokenizeRequest(Struct, kw_only=True):
 
     Control tokens in it count as single ones. `add_special` (vLLM: `add_special_tokens`) puts the
     token that begins a text first, where the model has one. Unless it is sent it is as those
-    servers have it: false for `content`, else true.
+    servers have it: false for `content`, else true. What else those servers know is refused where
+    it would change the answer.
     """
 
     model: Annotated[str, Meta(examples=["smollm2-135m-instruct"])] | UnsetType | None = UNSET
@@ -23,6 +24,9 @@ class TokenizeRequest(Struct, kw_only=True):
     text: str | UnsetType = UNSET
     add_special: bool | UnsetType = UNSET
     add_special_tokens: bool | UnsetType = UNSET
+    parse_special: Annotated[bool, Meta(description="Only true.")] | UnsetType = UNSET
+    with_pieces: Annotated[bool, Meta(description="Only false.")] | UnsetType = UNSET
+    return_token_strs: Annotated[bool, Meta(description="Only false.")] | UnsetType | None = UNSET
 
 
 class Tokenized(Struct, kw_only=True):

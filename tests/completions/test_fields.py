@@ -35,6 +35,26 @@ def test_texts_and_chats_differ() -> None:
     fields.of_texts().check({"best_of": 2})
 
 
+@pytest.mark.parametrize(
+    ("checked", "message"),
+    [
+        (fields.of_chats(), "This server cannot honour 'n_probs': send 'top_logprobs' instead."),
+        (fields.of_texts(), "This server cannot honour 'n_probs': send 'logprobs' instead."),
+    ],
+)
+def test_what_is_sent_in_its_place_is_a_field_of_that_request(
+    checked: fields.Fields, message: str
+) -> None:
+    with pytest.raises(ParameterNotSupported) as caught:
+        checked.check({"n_probs": 2})
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize("instead", [fields.INSTEAD, fields.INSTEAD_IN_TEXTS])
+def test_what_has_something_in_its_place_is_refused(instead: dict[str, str]) -> None:
+    assert instead.keys() <= fields.REFUSED_IN_CHATS.keys()
+
+
 def test_no_more_unknown_names_are_logged_than_anybody_reads(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

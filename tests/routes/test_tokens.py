@@ -35,6 +35,21 @@ def test_what_is_no_text_is_a_400(post, body, param):
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
+@pytest.mark.parametrize(
+    ("name", "only"),
+    [("parse_special", True), ("with_pieces", False), ("return_token_strs", False)],
+)
+def test_what_would_change_the_tokens_is_not_ignored(post, name, only):
+    assert post("/tokenize", content="a b", **{name: only}).json()["tokens"] == [0, 1]
+    answer = post("/tokenize", content="a b", **{name: not only})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (
+        400,
+        "unsupported_parameter",
+        f"$.{name}",
+    )
+
+
 @pytest.mark.parametrize("tokens", ["x", [-1], ["a"], [99]])
 def test_what_are_no_tokens_is_a_400(post, tokens):
     assert post("/detokenize", tokens=tokens).status_code == 400
