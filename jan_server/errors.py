@@ -58,8 +58,8 @@ class ContextLengthExceeded(InvalidRequest):
     def __init__(self, prompt_tokens: int, context_length: int) -> None:
         super().__init__(
             f"The prompt has {prompt_tokens} tokens, but this model's context holds "
-            f"{context_length}, and at least one must be left for the answer. "
-            "Shorten the messages, or raise ctx_len in the model's model.json.",
+            f"{context_length}, at least one of them for an answer. Shorten it (for a chat, "
+            "`truncation: auto` does), or raise ctx_len in the model's model.json.",
             param="$.messages",
         )
 

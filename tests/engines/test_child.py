@@ -242,8 +242,9 @@ def test_embeddings(start: Start) -> None:
 
 FORM = Constraint(kind="regex", text="[0-9]")
 LONG = (
-    "The prompt has 64 tokens, but this model's context holds 64, and at least one must be left "
-    "for the answer. Shorten the messages, or raise ctx_len in the model's model.json."
+    "The prompt has 64 tokens, but this model's context holds 64, at least one of them for an "
+    "answer. Shorten it (for a chat, `truncation: auto` does), or raise ctx_len in the model's "
+    "model.json."
 )
 REFUSED: dict[str, tuple[str, wire.Answer, tuple[str, str]]] = {
     "empty": ("m", ask(1, ""), ("InvalidRequest", "The prompt is empty.")),
