@@ -101,11 +101,20 @@ def test_it_is_told_again_when_somebody_leaves_and_answered_in_its_turn(base: st
             assert text(three) == "three"
 
 
-def test_people_whom_a_program_names_take_turns(base: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", chat("other")),
+        ("/v1/chat/completions", chat("other", stream=True)),
+        ("/v1/completions", {"model": "echo", "prompt": "other"}),
+        ("/v1/completions", {"model": "echo", "prompt": "other", "stream": True}),
+        ("/v1/embeddings", {"model": "echo", "input": "other"}),
+    ],
+)
+def test_people_whom_a_program_names_take_turns(base: str, path: str, body: Any) -> None:
     with occupied(base), waiting(base, "two", user="first") as two:
         assert next(two) == ": queued, 0 ahead"
-        with waiting(base, "other", user="second") as other:
-            assert next(other) == ": queued, 0 ahead"
+        with asking(base, {**body, "user": "second"}, path):
             assert next(two) == ": queued, 1 ahead"
 
 
