@@ -110,6 +110,11 @@ def test_likelihoods_are_parallel_lists(ask):
     assert [offset for one in told if one for offset in one["text_offset"]] == [0, 3]
 
 
+def test_places_are_counted_within_each_answer(ask):
+    choices = ask(["a b", "hé ho"], logprobs=0, n=2).json()["choices"]
+    assert [choice["logprobs"]["text_offset"] for choice in choices] == [[0, 2]] * 2 + [[0, 3]] * 2
+
+
 @pytest.mark.parametrize(
     ("more", "code", "param"),
     [
