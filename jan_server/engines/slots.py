@@ -32,7 +32,7 @@ _SMALL_PART = 8
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
-    """An idle slot. `first_prompt` are the tokens of its chat's first prompt there.
+    """An idle slot. `first_prompt` are the tokens of its chat's first prompt there; 0: of no chat.
 
     `used` rises from use to use; 0 is a slot that holds nothing worth keeping.
     """
@@ -63,7 +63,7 @@ def choose(idle: Sequence[Slot], prompt: Sequence[int]) -> Chosen:
 def _is_of_one_chat(slot: Slot, shared: int) -> bool:
     # Of a first prompt that was cancelled there is only a part.
     first = min(slot.first_prompt, len(slot.held))
-    return shared > 0 and shared >= first - min(_TAKEN_BACK, first // _SMALL_PART)
+    return 0 < first <= shared + min(_TAKEN_BACK, first // _SMALL_PART)
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

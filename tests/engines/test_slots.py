@@ -80,6 +80,12 @@ CHOICES: dict[str, tuple[list[Slot], Sequence[int], Chosen]] = {
         [1, 2, 3, 4, 6],
         Chosen(1, 5),
     ),
+    "what is no chat's becomes one's": ([slot(0, SYSTEM, first=0, used=0)], FIRST, Chosen(0, 106)),
+    "but is sought by none": (
+        [slot(0, SYSTEM, first=0, used=1), slot(1, used=0)],
+        FIRST,
+        Chosen(1, 106),
+    ),
     "nothing in common is nothing": ([slot(0, [1], used=9), slot(1, used=0)], [2], Chosen(1, 1)),
 }
 
