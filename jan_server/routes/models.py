@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jan_server import representations
+from jan_server import amounts, representations
 from jan_server.errors import (
     WRITING,
     DataFolderMissing,
@@ -35,7 +35,6 @@ from jan_server.services import Services
 from jan_server.types.model import (
     DeletedModel,
     DownloadStarted,
-    Manifest,
     Model,
     ModelList,
     ModelSettings,
@@ -106,15 +105,32 @@ async def stop_model(services: Services, request: Request) -> Response:
 
 
 async def _sent_settings(request: Request) -> ModelSettings:
-    """Read as leniently as a manifest's. Jan 0.4 sends an object, or one as a JSON string."""
+    """What is known of the body. Jan 0.4 sends an object, or one as a JSON string.
+
+    Raises InvalidRequest for a value that a manifest's reader would leave out.
+    """
     body = await read_body(request, limit=request.state.body_limit)
     if body.lstrip().startswith(b'"'):
         body = _unquoted(body)
     _, sent = decode_json(body.strip() or b"{}", dict[str, Any])
     for name in sent.keys() - STARTING:
         log.warning("a model is started with %.40r, which says nothing here", name)
-    known = {name: sent[name] for name in sent.keys() & STARTING}
-    return Manifest.from_value({"settings": known}, name="a start").settings
+    known = {name: sent[name] for name in sent.keys() & STARTING if sent[name] is not None}
+    for name, value in known.items():
+        _check_setting(name, value)
+    return msgspec.convert(known, ModelSettings, strict=False)
+
+
+def _check_setting(name: str, value: Any) -> None:
+    try:
+        if name == "keep_alive":  # Whose type says no more than a pattern.
+            amounts.seconds(value)
+        msgspec.convert({name: value}, ModelSettings, strict=False)
+    except (ValueError, TypeError, OverflowError) as error:  # msgspec's are ValueErrors.
+        reason = str(error).partition(" - at ")[0]
+        raise InvalidRequest(
+            f"$.{name}: {reason[:1].lower()}{reason[1:]}.", param=f"$.{name}"
+        ) from error
 
 
 def _unquoted(body: bytes) -> bytes:

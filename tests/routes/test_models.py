@@ -382,6 +382,22 @@ def test_unknown_settings_of_a_start_are_ignored_and_logged(client, echo, caplog
     assert "a model is started with 'vision', which says nothing here" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("ctx_len", "x", "expected `int | null`, got `str`"),
+        ("n_parallel", 0, "expected `int` >= 1"),
+        ("keep_alive", "soon", "'soon' is no duration such as 30s, 5m, 1h30m, 0 or -1"),
+    ],
+)
+def test_a_wrong_setting_of_a_start_is_a_400_that_names_it(client, echo, name, value, reason):
+    answer = client.put(f"/v1/models/{echo}/start", json={"cpu_threads": "2", name: value})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, f"$.{name}")
+    assert error["message"] == f"$.{name}: {reason}."
+    assert loaded(client) == []
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b"3", b'"x"', b'"', b'"[]"'])
 def test_a_start_with_another_body_is_a_400(client, echo, content):
     assert client.put(f"/v1/models/{echo}/start", content=content).status_code == 400
