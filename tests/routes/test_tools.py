@@ -118,6 +118,18 @@ def test_a_stream_makes_the_same_calls(ask: Ask) -> None:
     assert calls(ask(**more, stream=True)) == calls(ask(**more))
 
 
+def test_tools_are_a_part_of_the_prompt_unless_none_is_to_be_called(
+    client: TestClient, tiny: str
+) -> None:
+    def count(**more: Any) -> int:
+        body = {"model": tiny, "messages": [{"role": "user", "content": "hello"}], **more}
+        number: int = client.post("/v1/chat/count_tokens", json=body).json()["count"]
+        return number
+
+    assert count() == count(tools=TOOLS, tool_choice="none") < count(tools=TOOLS[1:])
+    assert count(tools=TOOLS[1:]) < count(tools=TOOLS)
+
+
 def test_likelihoods_let_nothing_else_be_called(ask: Ask) -> None:
     answer = ask(tools=TOOLS, tool_choice=NAMED, logprobs=True, top_logprobs=2, seed=1)
     [(name, arguments)] = calls(answer)
