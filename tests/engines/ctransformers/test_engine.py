@@ -30,6 +30,7 @@ from jan_server.engines.ctransformers.builds import Build
 from jan_server.engines.ctransformers.engine import CTransformersEngine
 from jan_server.engines.ctransformers.fitting import fit
 from jan_server.engines.ctransformers.sizing import context_bytes
+from jan_server.engines.decoding.context import Context
 from jan_server.engines.decoding.model import DecodedModel
 from jan_server.engines.decoding.vocabulary import read_vocabulary
 from jan_server.errors import InvalidRequest, ModelCannotRun
@@ -111,6 +112,26 @@ def test_threads_are_those_of_the_machine_unless_told(tiny: Tiny, load: Load) ->
     model = load(ModelSpec(id="tiny", engine="ctransformers", path=spec.path))
     assert model.info.device.endswith(f", {machine.physical_cores()} threads")
     assert "closed" not in repr(model)
+
+
+def test_there_are_as_many_slots_as_there_is_memory_for(tiny: Tiny, load: Load) -> None:
+    spec = tiny("spm untied")
+    one = load(msgspec.structs.replace(spec, slots=1)).info.memory
+    two = load(msgspec.structs.replace(spec, slots=2)).info.memory
+    for memory, slots in ((one, 1), (two, 2), (two + 1, 2), (2**40, 4)):
+        info = load(msgspec.structs.replace(spec, slots=None, memory=memory)).info
+        assert (info.slots, info.memory) == (slots, one + (slots - 1) * (two - one))
+
+
+def test_every_slot_is_warm_before_the_first_prompt(
+    tiny: Tiny, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed = []
+    warm_up = Context.warm_up
+    with monkeypatch.context() as watched:
+        watched.setattr(Context, "warm_up", lambda it: warmed.append(it) or warm_up(it))
+        load(msgspec.structs.replace(tiny("spm untied"), slots=3))
+    assert len({id(context) for context in warmed}) == 3
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, 256), (64, 64), (100_000, 256)])
