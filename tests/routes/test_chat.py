@@ -76,6 +76,12 @@ def test_the_usage_is_in_a_last_chunk_when_asked_for(ask):
     assert last["usage"]["total_tokens"] == 6
 
 
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False}])
+def test_the_usage_is_not_told_unasked(ask, options):
+    chunks = events(ask(stream=True, stream_options=options))
+    assert all("usage" not in chunk for chunk in chunks)
+
+
 @pytest.mark.parametrize("usage", [True, False])
 def test_the_timings_are_in_the_last_chunk_alone(ask, usage):
     *chunks, last = events(ask(stream=True, stream_options={"include_usage": usage}))
@@ -499,6 +505,21 @@ def test_a_stream_tells_of_a_call_as_it_grows(ask):
     assert (calls[0]["index"], calls[0]["function"]["name"]) == (0, "add")
     assert "".join(call["function"].get("arguments", "") for call in calls) == '{"a": 1}'
     assert last["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_each_of_several_choices_has_its_own_calls(ask):
+    choices = ask(CALL, tools=[TOOL], n=2).json()["choices"]
+    calls = [call for choice in choices for call in choice["message"]["tool_calls"]]
+    assert [call["function"]["arguments"] for call in calls] == ['{"a": 1}'] * 2
+    assert len({call["id"] for call in calls}) == 2
+
+
+def test_tokens_of_which_nothing_is_shown_have_likelihoods_too(ask):
+    call = CALL.replace("</", " </")
+    answer = ask(call, tools=[TOOL], logprobs=True).json()
+    told = answer["choices"][0]["logprobs"]["content"]
+    assert len(told) == answer["usage"]["completion_tokens"]
+    assert told[-1]["token"] == "</tool_call>"
 
 
 @pytest.mark.parametrize("more", [{}, {"tools": [TOOL], "tool_choice": "none"}])

@@ -63,6 +63,12 @@ def test_a_stream_tells_its_usage_when_asked(ask):
     assert (last["choices"], last["usage"]["total_tokens"]) == ([], 6)
 
 
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False}])
+def test_the_usage_is_not_told_unasked(ask, options):
+    pieces = events(ask(stream=True, stream_options=options))
+    assert all("usage" not in piece for piece in pieces)
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
