@@ -7,8 +7,9 @@ one row; where it lies is read out of the library's own list of tensors.
 
 Hazard: after an evaluation of n tokens the library copies the last token's scores from where they
 would be, which with one row lies behind its result, by less than the size of n tokens' scores. That
-is still within the buffer that it has: this was made for HEADROOM times as many tokens, and all
-that it holds grows with their number. (Pages that are not used take no memory.)
+is still within the buffer that it has: this was made for ROOMY tokens, four times as many as are
+evaluated at once, and all that it holds grows with their number. (Pages that are not used take no
+memory.) For a smaller context it is made smaller: there the head is not left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-HEADROOM = 4
+from jan_server.engines.decoding.native import LARGEST_BATCH
+
+ROOMY = 4 * LARGEST_BATCH
+"""Tokens that the library's buffers are made for, where its context holds as many."""
 
 
 class Head:

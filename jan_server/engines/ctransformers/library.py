@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from jan_server.engines.ctransformers.builds import OTHER_ENGINE, PACKAGE, Build, package_spec
-from jan_server.engines.ctransformers.head import HEADROOM, Head, find_head
+from jan_server.engines.ctransformers.head import ROOMY, Head, find_head
 from jan_server.engines.decoding.native import LARGEST_BATCH, Floats
 from jan_server.errors import ModelCannotRun
 
@@ -154,7 +154,7 @@ class NativeModel:
         params = library.llama_context_default_params()
         params.n_ctx, params.n_gpu_layers = context_length, gpu_layers
         # Not what is evaluated at once, but what buffers are made for; see `head.py`.
-        params.n_batch = HEADROOM * LARGEST_BATCH
+        params.n_batch = ROOMY
         params.embedding = True
         self._model = library.llama_load_model_from_file(str(path).encode(), params)
         if self._model:
@@ -165,7 +165,7 @@ class NativeModel:
         self.context_length: int = library.llama_n_ctx(self._context)
         self.vocabulary_size: int = library.llama_n_vocab(self._context)
         self.width: int = library.llama_n_embd(self._context)
-        self._head = None if gpu_layers else self._find_head()
+        self._head = None if gpu_layers or self.context_length < ROOMY else self._find_head()
 
     def __repr__(self) -> str:
         state = "open" if self._context else "closed"

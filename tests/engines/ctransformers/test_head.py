@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ def head_of(model: NativeModel, loaded: Any) -> Head | None:
 
 
 PROMPT = [1, *range(60, 120)]
+
+
+@pytest.fixture
+def native(tmp_path: Path) -> Iterator[NativeModel]:
+    """Its context is just large enough."""
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=False)
+    loaded = library.open_library(builds.find_build(0))
+    model = NativeModel(loaded, path, context_length=head.ROOMY, gpu_layers=0)
+    yield model
+    model.close()
 
 
 def test_leaving_the_head_out_changes_no_logits(native: NativeModel) -> None:
@@ -45,12 +56,23 @@ def test_the_head_is_one_row_while_it_is_left_out(native: NativeModel) -> None:
     assert found.rows == native.vocabulary_size
 
 
+def test_in_a_context_without_room_behind_the_result_it_is_not_left_out(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=False)
+    loaded = library.open_library(builds.find_build(0))
+    small = NativeModel(loaded, path, context_length=head.ROOMY - 1, gpu_layers=0)
+    small.eval(PROMPT, n_past=0, threads=1)
+    whole = small.logits().copy()
+    small.eval(PROMPT, n_past=0, threads=1, with_logits=False)
+    assert np.array_equal(small.logits(), whole)
+    small.close()
+
+
 def test_where_the_head_is_not_found_it_is_never_left_out(
     tmp_path: Path, native: NativeModel
 ) -> None:
     path = write_tiny_gguf(tmp_path / "other.gguf", vocabulary="spm", tied=False)
     loaded = Changed(library.open_library(builds.find_build(0)), **{head.TENSOR_MAP: None})
-    plain = NativeModel(loaded, path, context_length=64, gpu_layers=0)
+    plain = NativeModel(loaded, path, context_length=head.ROOMY, gpu_layers=0)
     assert head_of(plain, loaded) is None
     for model in (plain, native):
         model.eval(PROMPT, n_past=0, threads=1, with_logits=model is native)
