@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jan_server.settings import Settings
 from tests.running import served
 
@@ -16,21 +18,35 @@ README = PROJECT / "README.md"
 
 
 def test_the_transcript_by_hand_is_true(tmp_path):
-    [block] = re.findall(r"## Edit it by hand.*?```sh\n(.*?)```", README.read_text(), re.DOTALL)
-    script, expected = _taken_apart(block)
     (tmp_path / "data/threads").mkdir(parents=True)
     with served(Settings(data_folder=tmp_path / "data", fsync=False)) as base:
-        script = script.replace("http://127.0.0.1:1337", base)
-        script = script.replace(".venv/bin/python", sys.executable)
-        done = subprocess.run(
-            ["sh", "-eu", "-c", script],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        )
-    assert (done.stdout.splitlines(), done.stderr) == (expected, "")
+        printed, expected = _pasted("Edit it by hand", base=base, cwd=tmp_path)
+    assert printed == expected
+
+
+@pytest.mark.model
+def test_the_transcript_of_forms_and_tools_is_true(smollm2_folder, tmp_path):
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        printed, expected = _pasted("Structured output and tools", base=base, cwd=tmp_path)
+    assert printed == expected
+
+
+def _pasted(section, *, base, cwd):
+    """What the first commands of a section print, and what it says they do; nothing on stderr."""
+    part = README.read_text().partition(f"## {section}\n")[2]
+    script, expected = _taken_apart(re.search(r"```sh\n(.*?)```", part, re.DOTALL)[1])
+    script = script.replace("http://127.0.0.1:1337", base)
+    script = script.replace(".venv/bin/python", sys.executable)
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines(), expected
 
 
 def _taken_apart(block):
