@@ -179,6 +179,12 @@ class EngineContract(Answering):
             assert isinstance(finished := events[-1], Finished)
             assert finished.reason == "stop"
 
+    def test_what_could_have_become_a_stop_string_is_shown_at_the_end(
+        self, model: LoadedModel
+    ) -> None:
+        whole = self.text(model, max_tokens=4)
+        assert self.text(model, max_tokens=4, stop=(f"{whole[-2:]}\x00",)) == whole
+
     # -- what is the same
 
     def test_the_same_request_gives_the_same_text(self, model: LoadedModel) -> None:

@@ -426,6 +426,13 @@ def test_the_text_of_a_hidden_control_token_is_spelled() -> None:
     assert [tried.tokens[id] for id in guide.forced()] == [b"[C", b"A", b"L", b"L", b"]"]
 
 
+def test_a_control_token_may_be_visible_to_one_answer_and_hidden_from_another() -> None:
+    tried = by_hand(b"[C", special=CONTROLS)
+    for visible, forced in (((), b"[C"), (("[CALL]",), b"[CALL]"), ((), b"[C")):
+        guide = tried.begin("lark", 'start: "[CALL]"', visible=visible)
+        assert tried.tokens[guide.forced()[0]] == forced
+
+
 # After an opening
 
 NUMBER = ("regex", "<[0-9]{2}>")

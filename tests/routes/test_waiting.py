@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jan_server.routes import answering
 from jan_server.settings import Settings
 from tests.running import served
 
@@ -64,6 +65,13 @@ def waiting(base: str, content: str, **more: Any) -> Iterator[Iterator[str]]:
         yield lines(response)
 
 
+def waiting_requests(base: str) -> int:
+    with closing(HTTPConnection(base, timeout=PATIENCE)) as connection:
+        connection.request("GET", "/healthz")
+        [loaded] = json.load(connection.getresponse())["loaded"]
+        return int(loaded["waiting"])
+
+
 def text(stream: Iterator[str]) -> str:
     """What is said until the stream ends well."""
     *events, done = (line.removeprefix("data: ") for line in stream if not line.startswith(":"))
@@ -80,6 +88,12 @@ def test_a_stream_that_waits_says_how_many_are_before_it(base: str) -> None:
     ):
         assert next(two) == ": queued, 0 ahead"
         assert next(three) == ": queued, 1 ahead"
+
+
+def test_a_stream_that_waits_long_is_kept_open(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "HEARTBEAT", 0.1)
+    with occupied(base), waiting(base, "two") as two:
+        assert [next(two) for _ in range(3)] == [": queued, 0 ahead", ":", ":"]
 
 
 def test_a_text_that_waits_says_so_too(base: str) -> None:
@@ -112,10 +126,16 @@ def test_it_is_told_again_when_somebody_leaves_and_answered_in_its_turn(base: st
     ],
 )
 def test_people_whom_a_program_names_take_turns(base: str, path: str, body: Any) -> None:
-    with occupied(base), waiting(base, "two", user="first") as two:
+    """Whoever has something before us lets those who came after it go first."""
+    with ExitStack() as stack:
+        stack.enter_context(occupied(base))
+        two = stack.enter_context(waiting(base, "two", user="second"))
         assert next(two) == ": queued, 0 ahead"
-        with asking(base, {**body, "user": "second"}, path):
-            assert next(two) == ": queued, 1 ahead"
+        stack.enter_context(asking(base, {**body, "user": "second"}, path))
+        while waiting_requests(base) < 2:
+            pass
+        three = stack.enter_context(waiting(base, "three", user="third"))
+        assert next(three) == ": queued, 1 ahead"
 
 
 def test_without_names_the_program_is_one_caller(base: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +32,7 @@ from jan_server.engines.ctransformers.builds import Build
 from jan_server.engines.ctransformers.engine import CTransformersEngine
 from jan_server.engines.ctransformers.fitting import fit
 from jan_server.engines.ctransformers.sizing import context_bytes
+from jan_server.engines.decoding import cores
 from jan_server.engines.decoding.context import Context
 from jan_server.engines.decoding.model import DecodedModel
 from jan_server.engines.decoding.vocabulary import read_vocabulary
@@ -121,6 +124,29 @@ def test_there_are_as_many_slots_as_there_is_memory_for(tiny: Tiny, load: Load) 
     for memory, slots in ((one, 1), (two, 2), (two + 1, 2), (2**40, 4)):
         info = load(msgspec.structs.replace(spec, slots=None, memory=memory)).info
         assert (info.slots, info.memory) == (slots, one + (slots - 1) * (two - one))
+
+
+def test_answers_at_once_share_the_cores(
+    tiny: Tiny, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[int] = []
+    monkeypatch.setattr(cores, "share", lambda _cores, shared: answers.append(shared) or 1)
+    model = load(msgspec.structs.replace(tiny("spm untied"), slots=2))
+    prompt = model.tokenize("Hello world")
+    answers.clear()
+    with ExitStack() as first:
+        chat = model.generate(prompt, GenerationRequest(prompt="", max_tokens=99), slot=0)
+        first.callback(chat.close)
+        assert [next(chat), next(chat), answers.pop()] == [Started(0), Progress(len(prompt)), 1]
+        for event in model.embed(prompt, slot=1):
+            assert answers in ([], [2]), event
+        answers.clear()
+        assert isinstance(next(chat), Piece)
+        next(chat)
+        assert set(answers) == {1}
+    answers.clear()
+    list(model.embed(prompt, slot=1))
+    assert set(answers) == {1}
 
 
 def test_every_slot_is_warm_before_the_first_prompt(
@@ -235,6 +261,18 @@ def test_penalties_change_the_answer(tiny: Tiny, load: Load) -> None:
     assert len(texts) == 3
 
 
+@pytest.mark.parametrize(
+    ("prompt", "last", "repeats"),
+    [("wwwwwwww", 64, True), ("wwqwwwww", 64, False), ("wwqwwwww", 5, True), ("wwqw", 2, False)],
+)
+def test_the_repeat_penalty_looks_at_the_last_of_the_prompt(
+    tiny: Tiny, load: Load, prompt: str, last: int, repeats: bool
+) -> None:
+    only_q = {"logit_bias": {Q: 50.0}, "repeat_penalty": 1000.0, "repeat_last_n": last}
+    said = text_of(events_of(load(tiny("bpe tied")), prompt, max_tokens=1, **only_q))
+    assert (said == "q") == repeats
+
+
 CHANGES: dict[str, dict[str, Any]] = {
     "logit_bias": {"logit_bias": {300: 100.0}},
     "stop": {"stop": (" ",)},
@@ -270,6 +308,21 @@ def test_what_is_forced_is_told_and_counted_and_kept(tiny: Tiny, load: Load) -> 
     assert isinstance(finished, Finished)
     assert finished.reason == "stop"
     assert list(model.held(0))[: len(prompt)] == prompt
+
+
+@pytest.mark.parametrize(
+    ("grammar", "text"),
+    [("start: /[0-9]/", "[0-9]"), ('start: "<|im_start|>" /[0-9]/', r"<\|im_start\|>[0-9]")],
+)
+def test_no_more_tokens_are_computed_than_the_form_takes(
+    tiny: Tiny, load: Load, grammar: str, text: str
+) -> None:
+    """A control token that is visible is one of them, and not its letters."""
+    form = {"constraint": Constraint(kind="lark", text=grammar), "visible": ("<|im_start|>",)}
+    events = events_of(load(tiny("bpe tied")), LONG, max_tokens=50, **form)
+    assert re.fullmatch(text, text_of(events))
+    assert isinstance(finished := events[-1], Finished)
+    assert finished.completion_tokens == (2 if "im_start" in text else 1)
 
 
 def test_told_likelihoods_change_no_constrained_answer(tiny: Tiny, load: Load) -> None:
