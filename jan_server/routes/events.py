@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jan_server import ids
-from jan_server.errors import InvalidId, InvalidRequest, JanError
+from jan_server.errors import DataFolderMissing, InvalidId, InvalidRequest, JanError, NotReady
 from jan_server.events import Event, Kind, Resync, Told
 from jan_server.routes import messages, models
 from jan_server.services import Services
@@ -30,6 +30,7 @@ PREFIXES: dict[Kind, str] = {"message": "thread.message"}
 async def watch_events(services: Services, request: Request) -> Response:
     query = read_query(request, EventsQuery)
     is_wanted = _filter(query)
+    await asyncio.to_thread(services.store.wait_until_read)
     after = request.headers.get("last-event-id") or query.last_event_id or None
     told = services.events.listen(after=after)
     return EventStream(
@@ -142,12 +143,12 @@ ROUTES = [
         description=(
             "A stream of server-sent events: every change of a thread, message, assistant or "
             "model, whether through this API or by hand in the data folder. It begins with a "
-            "comment and goes on until one side leaves; comments keep it open. The header "
-            "`Last-Event-ID` continues after an event; where that is not possible any more, the "
-            "first event is of the type `resync`."
+            "comment, as soon as the folder has been read for the first time, and goes on until "
+            "one side leaves; comments keep it open. The header `Last-Event-ID` continues after an "
+            "event; where that is not possible any more, the first event is of the type `resync`."
         ),
         query=EventsQuery,
         event=ServerEvent,
-        errors=(InvalidRequest, InvalidId),
+        errors=(InvalidRequest, InvalidId, NotReady, DataFolderMissing),
     ),
 ]

@@ -190,6 +190,11 @@ class Store:
         for collection in self._collections:
             collection.index.scan()
 
+    def wait_until_read(self) -> None:
+        """Whatever changes after this is told. Raises NotReady and DataFolderMissing."""
+        for collection in self._collections:
+            collection.index.wait_until_read()
+
     def messages(self, thread_id: str) -> Messages:
         """A thread's messages. Whether there is such a thread is found out by its methods."""
         return Messages(self._shared, thread_id)

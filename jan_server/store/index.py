@@ -129,6 +129,14 @@ class Index:
             folder = self._known_folder(id)
         return folder if folder and self.place.is_found(folder) else None
 
+    def wait_until_read(self) -> None:
+        """Whatever changes after this is told; what the first scan finds is not news.
+
+        Raises as `oldest_first`.
+        """
+        if not self._is_complete:
+            self._catch_up()
+
     def _is_current(self) -> bool:
         return self._is_kept and self._is_complete and self._is_here()
 

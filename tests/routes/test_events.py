@@ -19,6 +19,7 @@ from jan_server.events import CAPACITY, Event
 from jan_server.routes import events as route
 from jan_server.services import Services
 from jan_server.settings import Settings
+from jan_server.store import index
 from tests import running
 from tests.web.serving import served
 
@@ -114,6 +115,23 @@ def test_the_answer_begins_at_once_so_that_clients_know_they_are_connected(serve
         assert stream.response.status == 200
         assert stream.response.getheader("content-type") == "text/event-stream; charset=utf-8"
         assert stream.response.getheader("cache-control") == "no-cache"
+
+
+@pytest.mark.parametrize("kind", ["threads", "assistants", "models"])
+def test_nobody_listens_while_what_is_found_is_no_news_yet(
+    server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "PATIENCE", 0.01)
+    with getattr(server.services.store, kind).index._scanning, Stream(server.base) as refused:
+        assert refused.response.status == 503
+        assert refused.response.headers["retry-after"] == "5"
+        assert json.load(refused.response)["error"]["code"] == "not_ready"
+    with server.stream() as stream:
+        folder = server.services.settings.data_folder / kind / "by-hand"
+        folder.mkdir(parents=True)
+        (folder / f"{kind.removesuffix('s')}.json").write_text("{}")
+        server.services.store.look_everywhere()
+        assert stream.next().data["id"] == "by-hand"
 
 
 def test_what_the_api_does_is_told_with_the_resource_as_get_shows_it(server: Server) -> None:
@@ -344,7 +362,6 @@ def test_a_line_added_by_hand_is_told_with_the_message(data_folder: Path) -> Non
     (thread / "thread.json").write_text("{}")
     (thread / "messages.jsonl").write_text("")
     with running.served(Settings(data_folder=data_folder, fsync=False)) as base:
-        shown(base, "/threads")  # The first look is over.
         with Stream(base, "?kinds=message") as stream:
             assert stream.block() == Got(comment="connected")
             with (thread / "messages.jsonl").open("a") as lines:
