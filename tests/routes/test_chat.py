@@ -321,6 +321,10 @@ def test_the_whole_conversation_goes_through_the_template(client, write):
             [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
             "Be brief. Hi ",
         ),
+        (
+            [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+            "Be brief. Hi ",
+        ),
     ],
 )
 def test_the_manifests_system_message_is_said_where_there_is_none(

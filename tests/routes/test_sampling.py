@@ -96,6 +96,10 @@ def test_mirostat_has_two_values_of_its_own(ask: Ask, name: str, value: Any) -> 
     assert text(ask(mirostat=2, **{name: value})) != text(ask(mirostat=2))
 
 
+def test_mirostat_has_two_versions(ask: Ask) -> None:
+    assert text(ask(mirostat=1, mirostat_tau=3)) != text(ask(mirostat=2, mirostat_tau=3))
+
+
 def test_the_repeat_penalty_looks_back_as_far_as_it_is_told(ask: Ask) -> None:
     assert text(ask(repeat_penalty=1000, repeat_last_n=0)) == text(ask())
 

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from tests.tiny_gguf import CHATML, write_tiny_gguf
 
-MARKS = "{# <tool_call> </think> #}"
+MARKS = '{# <tool_call> "arguments": </tool_call> </think> #}'
 CONTROL = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
 WALK = {
