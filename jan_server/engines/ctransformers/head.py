@@ -1,9 +1,11 @@
-"""The last step of a model, left out where nobody reads what it makes.
+"""The last step of a model, for the last token of a prompt alone.
 
 The head is the matrix that makes a score for every token of the vocabulary. The library of 2023
 applies it to every token of a prompt and throws all but the last one's scores away: with 49k tokens
-and 135M parameters a fifth of the arithmetic. While it is left out, the library sees a matrix of
-one row; where it lies is read out of the library's own list of tensors.
+and 135M parameters a fifth of the arithmetic. So it is left out, that is, the library sees a matrix
+of one row, and where the scores are wanted it is applied to what the last token came to, by the
+same function of the library: they are the same bit for bit. Where the matrix lies is read out of
+the library's own list of tensors.
 
 Hazard: after an evaluation of n tokens the library copies the last token's scores from where they
 would be, which with one row lies behind its result, by less than the size of n tokens' scores. That
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from jan_server.engines.ctransformers.ggml import FUNCTIONS, Product
 from jan_server.engines.decoding.native import LARGEST_BATCH
 
 ROOMY = 4 * LARGEST_BATCH
@@ -26,9 +29,13 @@ ROOMY = 4 * LARGEST_BATCH
 
 
 class Head:
-    """Of one model; `rows` is the number that the library reads, and `left_out` changes."""
+    """Of one model; `rows` is the number that the library reads, and `left_out` changes.
 
-    def __init__(self, rows: Any) -> None:
+    One thread at a time; `close` frees its memory, and comes before the model's end.
+    """
+
+    def __init__(self, product: Product, rows: Any) -> None:
+        self._product = product
         self._rows = rows
         self._count = int(rows.value)
 
@@ -43,6 +50,13 @@ class Head:
             yield
         finally:
             self._rows.value = self._count
+
+    def apply(self, state: Any, logits: Any, *, threads: int) -> None:
+        """Make a token's scores, `logits`, of its `state`: pointers to as many floats as it has."""
+        self._product.compute(state, logits, threads=threads)
+
+    def close(self) -> None:
+        self._product.close()
 
 
 class _Tensor(ctypes.Structure):
@@ -79,9 +93,9 @@ OUTPUT = b"output.weight"
 
 def find_head(library: Any, context: int, *, width: int, rows: int) -> Head | None:
     """Of a `llama_context *`. None where it is not just as expected; then it is never left out."""
-    function = getattr(library, TENSOR_MAP, None)
-    if function is None:
+    if any(getattr(library, name, None) is None for name in (TENSOR_MAP, *FUNCTIONS)):
         return None
+    function = getattr(library, TENSOR_MAP)
     function.restype, function.argtypes = ctypes.POINTER(_Vector), [ctypes.c_void_p]
     vector = function(context).contents
     count, rest = divmod((vector.end or 0) - (vector.begin or 0), ctypes.sizeof(_Named))
@@ -91,5 +105,6 @@ def find_head(library: Any, context: int, *, width: int, rows: int) -> Head | No
         if named.length == len(OUTPUT) and ctypes.string_at(named.text, named.length) == OUTPUT:
             tensor = named.tensor.contents
             if tensor.n_dims == 2 and list(tensor.ne) == [width, rows, 1, 1]:
-                return Head(ctypes.c_int64.from_buffer(tensor.ne, ctypes.sizeof(ctypes.c_int64)))
+                count = ctypes.c_int64.from_buffer(tensor.ne, ctypes.sizeof(ctypes.c_int64))
+                return Head(Product(library, named.tensor, width=width, rows=rows), count)
     return None

@@ -31,7 +31,9 @@ from typing import Any
 import numpy as np
 
 from jan_server.engines.ctransformers.builds import OTHER_ENGINE, PACKAGE, Build, package_spec
+from jan_server.engines.ctransformers.ggml import declare
 from jan_server.engines.ctransformers.head import ROOMY, Head, find_head
+from jan_server.engines.ctransformers.placing import keep_off_this_core
 from jan_server.engines.decoding.native import LARGEST_BATCH, Floats
 from jan_server.errors import ModelCannotRun
 
@@ -92,9 +94,7 @@ def open_library(build: Build) -> Any:
     """The loaded library, with its signatures. Raises ModelCannotRun when it does not load."""
     try:
         library = _import_llm().load_library(build.name, gpu=build.gpu_layers > 0)
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
+        declare(library, _SIGNATURES)
     except (OSError, AttributeError) as error:
         raise ModelCannotRun(
             f"ctransformers' {build.name} library does not load here: {error}. {OTHER_ENGINE}."
@@ -151,6 +151,7 @@ class NativeModel:
         self._context: int | None = None
         self._model: int | None = None
         self._logits: tuple[int, Floats] | None = None
+        self._head: Head | None = None
         params = library.llama_context_default_params()
         params.n_ctx, params.n_gpu_layers = context_length, gpu_layers
         # Not what is evaluated at once, but what buffers are made for; see `head.py`.
@@ -165,7 +166,8 @@ class NativeModel:
         self.context_length: int = library.llama_n_ctx(self._context)
         self.vocabulary_size: int = library.llama_n_vocab(self._context)
         self.width: int = library.llama_n_embd(self._context)
-        self._head = None if gpu_layers or self.context_length < ROOMY else self._find_head()
+        if not gpu_layers and self.context_length >= ROOMY:
+            self._head = self._find_head()
 
     def __repr__(self) -> str:
         state = "open" if self._context else "closed"
@@ -191,13 +193,19 @@ class NativeModel:
         if min(tokens) < 0 or max(tokens) >= self.vocabulary_size:
             raise ValueError(f"tokens are numbers below {self.vocabulary_size}")
         array = (ctypes.c_int * count)(*tokens)
-        if with_logits or self._head is None:
+        if self._head is None or (count == 1 and with_logits):
             self._eval(array, count, n_past, threads)
-        else:
-            with self._head.left_out():
-                self._eval(array, count, n_past, threads)
+            return
+        with self._head.left_out():
+            self._eval(array, count, n_past, threads)
+        if with_logits:
+            state = self._library.llama_get_embeddings(self._context)
+            logits = self._library.llama_get_logits(self._context)
+            self._head.apply(state, logits, threads=threads)
 
     def _eval(self, array: Any, count: int, n_past: int, threads: int) -> None:
+        if threads > 1:
+            keep_off_this_core()
         if self._library.llama_eval(self._context, array, count, n_past, threads):
             raise RuntimeError(f"ctransformers could not evaluate {count} tokens after {n_past}")
 
@@ -227,6 +235,8 @@ class NativeModel:
 
     def close(self) -> None:
         """Free the memory; the views of the logits are gone with it."""
+        if self._head:
+            self._head.close()
         if self._context:
             self._library.llama_free(self._context)
         if self._model:

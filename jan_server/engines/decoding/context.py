@@ -5,9 +5,8 @@ whenever an answer breaks off, the two agree, and the next prompt reuses the lon
 have in common.
 
 A library adds up in another order where the same tokens are cut into other chunks, which can turn
-a token that is nearly as likely as the next. So prompts are cut at the same places always, the
-multiples of CHUNK; and what must come out the same bit for bit reuses only `whole` chunks, which
-were evaluated just as they would be again.
+a token that is nearly as likely as the next. So what must come out the same bit for bit reuses only
+`whole` chunks, which begin at a multiple of CHUNK and were evaluated just as they would be again.
 """
 
 from __future__ import annotations
@@ -15,35 +14,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from jan_server.engines.decoding.cores import Cores
 from jan_server.engines.decoding.native import LARGEST_BATCH, Floats, Native
 from jan_server.engines.slots import common_prefix
 
 CHUNK = LARGEST_BATCH
-# The head costs as much for so many tokens as evaluating the last one apart from the others does.
-FEW = 8
 
 
-class Part(msgspec.Struct, frozen=True):
-    """Tokens `start` to `end` of a prompt, evaluated at once."""
+def cut(start: int, length: int) -> list[range]:
+    """The places of a prompt from `start` on, in parts that are evaluated at once.
 
-    start: int
-    end: int
-    with_logits: bool = False
-
-
-def cut(start: int, length: int) -> list[Part]:
-    """How the tokens of a prompt from `start` on are evaluated; only the last one needs logits."""
-    last = length - 1
-    chunk = max(start, last // CHUNK * CHUNK)
-    edges = [start, *range((start // CHUNK + 1) * CHUNK, chunk + 1, CHUNK)]
-    parts = [Part(*pair) for pair in itertools.pairwise(edges)]
-    if length - chunk > FEW:
-        parts.append(Part(chunk, last))
-        chunk = last
-    return [*parts, Part(chunk, length, with_logits=True)]
+    What fits into one is one: with a few tokens each part costs as much as half a token more.
+    """
+    if length - start <= CHUNK:
+        return [range(start, length)]
+    edges = [start, *range((start // CHUNK + 1) * CHUNK, length, CHUNK), length]
+    return [range(*pair) for pair in itertools.pairwise(edges)]
 
 
 class Context:
@@ -82,13 +68,12 @@ class Context:
     def read(self, prompt: Sequence[int]) -> Iterator[int]:
         """Evaluate the rest of a prompt; how much of it is done, after each part."""
         for part in cut(len(self.evaluated), len(prompt)):
-            self._evaluate(
-                prompt[part.start : part.end], past=part.start, with_logits=part.with_logits
-            )
-            self.evaluated += prompt[part.start : part.end]
-            if part.end - part.start == CHUNK and self.whole == part.start:
-                self.whole = part.end
-            yield part.end
+            tokens = prompt[part.start : part.stop]
+            self._evaluate(tokens, past=part.start, with_logits=part.stop == len(prompt))
+            self.evaluated += tokens
+            if len(part) == CHUNK and self.whole == part.start:
+                self.whole = part.stop
+            yield part.stop
 
     def go_on(self, tokens: Sequence[int]) -> None:
         """Evaluate tokens of the answer; the logits are the last one's."""

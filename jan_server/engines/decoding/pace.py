@@ -3,20 +3,21 @@
 The library's threads spin until the last of them has done its part. When another program takes one
 core away, all wait for the thread that stands still, at every one of some hundred steps a token:
 two threads on two cores, one of them busy, were seen to be twenty times slower than one thread. So
-evaluations are timed, and when one takes far longer than such have taken, half the threads are used
-for a while; then all are tried again, after ever longer whiles as long as it does not get better.
+evaluations are timed, and when two in a row take far longer than such have taken, half the threads
+are used for a while; then all are tried again, after ever longer whiles as long as it does not get
+better. One alone was a hiccup of the system: threads are made anew for each evaluation, and now and
+then (on two idle cores once in a hundred tokens) one is put where another runs, and stays for 40 ms.
 """
 
 from __future__ import annotations
 
 SLOW = 2.0
-# Seconds beyond what is slow: a hiccup of the system is no reason to go on with half the threads.
+# Seconds beyond what is slow: the most that one evaluation counts for, and what two in a row exceed.
 HICCUP = 0.02
+TOO_MUCH = 0.025
 SHORTEST_REST, LONGEST_REST = 0.25, 4.0
 # A context that grows makes every step longer, so what is usual is let grow too.
 GROWTH = 1.002
-# More tokens than these at once are computed in another way than single ones.
-FEW = 8
 
 
 class Pace:
@@ -39,12 +40,13 @@ class Pace:
         """An evaluation of so many tokens is done. One thread waits for none: it tells nothing."""
         if threads == 1:
             return
-        many = tokens > FEW
+        many = tokens > 1
         each = seconds / tokens
         usual = min(self._usual.get(many, each), each)
         self._usual[many] = usual * GROWTH
-        self._lost = max(0.0, self._lost / 2 + seconds - SLOW * usual * tokens)
-        if self._lost > HICCUP:
+        lost = min(seconds - SLOW * usual * tokens, HICCUP)
+        self._lost = max(0.0, self._lost / 2 + lost)
+        if self._lost > TOO_MUCH:
             self._lost, self._rests_until = 0.0, now + self._rest
             self._rest = min(2 * self._rest, LONGEST_REST)
         elif now >= self._rests_until + self._rest:
