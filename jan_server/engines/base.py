@@ -229,7 +229,7 @@ class LoadedModel(Protocol):
         ...
 
     def held(self, slot: int) -> Sequence[int]:
-        """The tokens whose evaluation the slot still holds; of an idle slot only."""
+        """The tokens whose evaluation the slot still holds; of one that answers nothing now."""
         ...
 
     def generate(
@@ -238,7 +238,8 @@ class LoadedModel(Protocol):
         """Started, then Progress and Piece in any number, then Finished.
 
         `prompt` is `request.prompt` as token ids, at least one and fewer than the context holds;
-        `check` has nothing against the request.
+        `check` has nothing against the request. What it does after Finished nobody waits for; it
+        may be left out, or hold up the next answer of the slot.
         """
         ...
 

@@ -99,6 +99,10 @@ class Dispatch:
             self._forget(job.id)
             self._assign()
 
+    def is_wanted(self, slot: int) -> bool:
+        """Whether there is something to do for this slot, or nothing ever again."""
+        return self._closing or slot in self._at_work
+
     def close(self) -> None:
         """Cancel all there is. `next` gives None after what was given before."""
         with self._lock:

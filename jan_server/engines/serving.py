@@ -11,15 +11,17 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from jan_server.engines import threads, wire
 from jan_server.engines.base import (
     Accepted,
+    Embedded,
     EmbeddingRequest,
     Event,
+    Finished,
     LoadedModel,
     ModelInfo,
     Request,
@@ -122,29 +124,42 @@ class Serving:
 
     def _work(self, slot: int) -> None:
         while (job := self._dispatch.next(slot)) is not None:
-            last = self._answer(job, slot)
-            # First the slot: who asks again after the last reply finds it free.
-            self._dispatch.release(slot)
-            self._send(last)
-
-    def _answer(self, job: Job, slot: int) -> wire.Reply:
-        """The last reply, when the generator has let go of the slot."""
-        try:
             with closing(self._events(job, slot)) as events:
-                for event in gathered(self._until_cancelled(events, job.id)):
-                    self._send(wire.Emitted(job.id, event))
+                last = self._answer(job, events)
+                if isinstance(last, wire.Cancelled):
+                    events.close()
+                # First the slot: who asks again after the last reply finds it free.
+                self._dispatch.release(slot)
+                self._send(last)
+                self._rest(slot, events)
+
+    def _answer(self, job: Job, events: Iterator[Event]) -> wire.Reply:
+        """The last reply, when all others are sent."""
+        try:
+            for event in gathered(self._until_cancelled(events, job.id)):
+                self._send(wire.Emitted(job.id, event))
+                if isinstance(event, Finished | Embedded):
+                    break
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it is told
             return failure(error, id=job.id)
         cancelled = self._dispatch.is_cancelled(job.id)
         return wire.Cancelled(job.id) if cancelled else wire.Done(job.id)
 
+    def _rest(self, slot: int, events: Iterator[Event]) -> None:
+        """What an engine does after its last event: nobody waits for it."""
+        if self._dispatch.is_wanted(slot):
+            return
+        try:
+            next(events, None)
+        except Exception as error:  # noqa: BLE001 - the answer is out already; it is logged
+            failure(error)
+
     def _events(self, job: Job, slot: int) -> Generator[Event]:
         prompt = list(job.prompt)
         if isinstance(job.request, EmbeddingRequest):
-            events = self._model.embed(prompt, slot=slot)
+            yield from self._model.embed(prompt, slot=slot)
         else:
-            events = self._model.generate(prompt, job.request, slot=slot)
-        return cast("Generator[Event]", events)
+            yield from self._model.generate(prompt, job.request, slot=slot)
 
     def _until_cancelled(self, events: Iterator[Event], id: int) -> Iterator[Event]:
         while not self._dispatch.is_cancelled(id):
@@ -166,7 +181,7 @@ def refuse_unsupported(request: Request, info: ModelInfo) -> None:
 def refuse_misfit(prompt: Sequence[int], context_length: int) -> None:
     """Raises for a prompt of no tokens, and for one that leaves no room for an answer."""
     if not prompt:
-        raise InvalidRequest("The prompt is empty.")
+        raise InvalidRequest("The prompt is empty.", param="$.prompt")
     if len(prompt) >= context_length:
         raise ContextLengthExceeded(len(prompt), context_length)
 

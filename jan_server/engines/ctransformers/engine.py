@@ -21,6 +21,7 @@ from jan_server.engines.ctransformers.sizing import choose_context, context_byte
 from jan_server.engines.decoding.context import Context
 from jan_server.engines.decoding.cores import Cores
 from jan_server.engines.decoding.model import DecodedModel
+from jan_server.engines.decoding.remembering import RememberingEncoder
 from jan_server.engines.decoding.sizing import choose_slots, threads_of
 from jan_server.engines.decoding.tokenizer import make_encoder
 from jan_server.engines.decoding.vocabulary import read_vocabulary
@@ -52,7 +53,9 @@ class CTransformersEngine:
                     NativeModel(loaded, path, context_length=length, gpu_layers=build.gpu_layers)
                 )
                 opened.callback(natives[-1].close)
-            encoder = make_encoder(vocabulary, natives[0].tokenize)
+            encoder = RememberingEncoder(
+                make_encoder(vocabulary, natives[0].tokenize), vocabulary.special
+            )
             contexts = [Context(native, cores) for native in natives]
             for context in contexts:
                 context.warm_up()

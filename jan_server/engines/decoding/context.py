@@ -75,12 +75,12 @@ class Context:
                 self.whole = part.stop
             yield part.stop
 
-    def go_on(self, tokens: Sequence[int]) -> None:
+    def go_on(self, tokens: Sequence[int], *, with_logits: bool = True) -> None:
         """Evaluate tokens of the answer; the logits are the last one's."""
         for start in range(0, len(tokens), CHUNK):
             some = tokens[start : start + CHUNK]
             # In this order: whatever happens, the library holds at least what the list says.
-            self._evaluate(some, past=len(self.evaluated))
+            self._evaluate(some, past=len(self.evaluated), with_logits=with_logits)
             self.evaluated += some
 
     def logits(self) -> Floats:

@@ -1,13 +1,14 @@
 """A loaded model: our own loop over the library.
 
 An answer is made as: evaluate the prompt in chunks, then sample, emit, evaluate; so a token is
-shown before the next is computed, and the generator can be closed between any two.
+shown before the next is computed, and the generator can be closed between any two. What its last
+token leaves behind is computed when the answer is out.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -96,13 +97,16 @@ class DecodedModel:
             read = time.perf_counter()
             answer = _Answer(request, self._vocabulary)
             room = min(self.info.context_length - len(prompt), request.max_tokens)
-            yield from self._write(context, answer, guide, room=room)
+            left = yield from self._write(context, answer, guide, room=room)
             yield Finished(
                 answer.reason,
                 answer.count,
                 prompt_seconds=read - begun,
                 answer_seconds=time.perf_counter() - read,
             )
+        # The user reads now; the next turn begins with the whole answer.
+        if left and request.cache_prompt:
+            context.go_on(left, with_logits=False)
 
     def embed(self, prompt: Sequence[int], *, slot: int = 0) -> Iterator[Event]:
         context = self._contexts[slot]
@@ -136,9 +140,13 @@ class DecodedModel:
 
     def _write(
         self, context: Context, answer: _Answer, guide: Guide | None, *, room: int
-    ) -> Iterator[Event]:
-        """Sample, emit, evaluate. The tokens that end an answer are counted, as llama.cpp does."""
+    ) -> Generator[Event, None, list[int]]:
+        """Sample, emit, evaluate; what is left that was not evaluated.
+
+        The tokens that end an answer are counted, as llama.cpp does.
+        """
         request = answer.request
+        chosen: list[int] = []
         sampler = Sampler(request, ends=self._vocabulary.ends)
         while answer.count < room and not answer.ended:
             logits = context.logits()
@@ -155,7 +163,9 @@ class DecodedModel:
                     chosen.append(forced)
             if answer.count < room and not answer.ended:
                 context.go_on(chosen)
+                chosen = []
         yield from answer.rest()
+        return chosen
 
     def _forced(self, guide: Guide, answer: _Answer, *, room: int) -> Iterator[int]:
         """What the constraint leaves no choice of. Where likelihoods are told, all are chosen."""
