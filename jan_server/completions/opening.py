@@ -38,7 +38,7 @@ class Opening:
         """
         if name:
             ids.check_lookup_id("model", name, param="$.model")
-        return await asyncio.to_thread(self._models.ready, name or None)
+        return await asyncio.to_thread(self._ready, name or None)
 
     @asynccontextmanager
     async def load(
@@ -55,9 +55,14 @@ class Opening:
             )
         asked = None if keep_alive is UNSET else keep_alive
         seconds = self._models.keep_alive(model, asked)
-        spec = await asyncio.to_thread(self._models.spec, model)
-        async with self._pool.model(spec, keep_alive=seconds) as lease:
+        async with self._pool.model(self._models.spec(model), keep_alive=seconds) as lease:
             yield Opened(model, lease)
+
+    def _ready(self, name: str | None) -> KnownModel:
+        model = self._models.ready(name)
+        if not model.remote:
+            self._models.spec(model)  # May read the header: here, so that `load` need not.
+        return model
 
 
 # What an engine calls the prompt in its errors; it does not know where that came from.
