@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
 
 from jan_server.engines import wire
-from jan_server.engines.base import GenerationRequest, Queued
+from jan_server.engines.base import Event, GenerationRequest, Piece, Queued
 from jan_server.engines.echo import EchoModel
 from jan_server.engines.serving import Serving
 
@@ -35,3 +38,100 @@ def test_who_asks_again_after_the_last_reply_finds_the_slot_free() -> None:
     serving.close()
     events = [reply.event for reply in heard if isinstance(reply, wire.Emitted)]
     assert not [event for event in events if isinstance(event, Queued)]
+
+
+class Lingering(EchoModel):
+    """Calls `afterwards` when an answer is out, with its prompt."""
+
+    def __init__(self, afterwards: Callable[[str], object]) -> None:
+        super().__init__(64, 1)
+        self._afterwards = afterwards
+
+    def generate(
+        self, prompt: Sequence[int], request: GenerationRequest, *, slot: int = 0
+    ) -> Iterator[Event]:
+        yield from super().generate(prompt, request, slot=slot)
+        self._afterwards(self.detokenize(prompt))
+
+
+class Heard:
+    """What was sent, and who may wait for it."""
+
+    def __init__(self) -> None:
+        self._all: list[wire.Reply] = []
+        self._more = threading.Condition()
+
+    def send(self, reply: wire.Reply) -> None:
+        with self._more:
+            self._all.append(reply)
+            self._more.notify_all()
+
+    def until(self, last: wire.Reply) -> str:
+        """The text of its answer."""
+        with self._more:
+            assert self._more.wait_for(lambda: last in self._all, PATIENCE), self._all
+        return "".join(
+            reply.event.text
+            for reply in self._all
+            if isinstance(reply, wire.Emitted) and reply.id == last.id
+            if isinstance(reply.event, Piece)
+        )
+
+
+def ask(serving: Serving, id: int, prompt: str) -> None:
+    serving.put(wire.Answer(id, GenerationRequest(prompt=prompt), ""))
+
+
+def test_nobody_waits_for_what_an_engine_does_after_an_answer() -> None:
+    heard, go_on, done = Heard(), threading.Event(), threading.Event()
+
+    def afterwards(prompt: str) -> None:
+        if prompt == "once":
+            assert go_on.wait(PATIENCE)
+            done.set()
+
+    serving = Serving(Lingering(afterwards), heard.send)
+    ask(serving, 1, "once")
+    assert heard.until(wire.Done(1)) == "once"
+    assert not done.is_set()
+    ask(serving, 2, "again")
+    go_on.set()
+    assert heard.until(wire.Done(2)) == "again"
+    assert done.is_set()
+    serving.close()
+
+
+def test_it_is_left_out_where_the_slot_is_wanted() -> None:
+    heard, came, lingered = Heard(), threading.Event(), []
+
+    def send(reply: wire.Reply) -> None:
+        heard.send(reply)
+        if reply == wire.Done(1):
+            ask(serving, 2, "again")
+            serving.put(wire.Tokenize(3, "x", True))
+            # The second has the slot then.
+            assert came.wait(PATIENCE)
+        elif isinstance(reply, wire.Tokenized):
+            came.set()
+
+    serving = Serving(Lingering(lingered.append), send)
+    ask(serving, 1, "once")
+    heard.until(wire.Done(2))
+    serving.close()
+    assert "once" not in lingered
+
+
+def test_an_error_in_it_is_logged_and_the_slot_goes_on(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def afterwards(prompt: str) -> None:
+        if prompt == "once":
+            raise RuntimeError("no power left")
+
+    heard = Heard()
+    serving = Serving(Lingering(afterwards), heard.send)
+    for id, prompt in ((1, "once"), (2, "again")):
+        ask(serving, id, prompt)
+        assert heard.until(wire.Done(id)) == prompt
+    serving.close()
+    assert "no power left" in capfd.readouterr().err

@@ -17,7 +17,7 @@ from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers.builds import Build
 from jan_server.engines.ctransformers.fitting import fit
 from jan_server.engines.ctransformers.library import NativeModel
-from jan_server.engines.ctransformers.sizing import choose_context, context_bytes
+from jan_server.engines.ctransformers.sizing import MOST_SLOTS, choose_context, context_bytes
 from jan_server.engines.decoding.context import Context
 from jan_server.engines.decoding.cores import Cores
 from jan_server.engines.decoding.model import DecodedModel
@@ -43,6 +43,7 @@ class CTransformersEngine:
         length = choose_context(header, spec.ctx_len)
         weights, each = path.stat().st_size, context_bytes(header, length)
         slots = choose_slots(spec.slots, weights=weights, each=each, memory=spec.memory)
+        slots = min(slots, MOST_SLOTS)
         vocabulary = read_vocabulary(header)
         build, loaded = open_build(spec.gpu_layers)
         cores = Cores(threads_of(spec))

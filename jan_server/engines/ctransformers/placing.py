@@ -34,15 +34,19 @@ _LIBC = find_libc()
 
 def keep_off_this_core() -> None:
     """Threads that are made after this use the process's other cores, where it has any."""
-    if _LIBC is None:
-        return
-    others = os.sched_getaffinity(0) - {_LIBC.sched_getcpu()}
-    if not others or max(others) >= _CORES:
+    if _LIBC is not None:
+        cores = os.sched_getaffinity(0)
+        allow(cores - {_LIBC.sched_getcpu()} or cores)
+
+
+def allow(cores: set[int]) -> None:
+    """Threads that are made after this use these cores."""
+    if _LIBC is None or max(cores) >= _CORES:
         return
     attributes = ctypes.create_string_buffer(_ATTRIBUTES)
     if _LIBC.pthread_attr_init(attributes):
         return
-    cores = sum(1 << core for core in others).to_bytes(_CORES // 8, "little")
-    _LIBC.pthread_attr_setaffinity_np(attributes, ctypes.c_size_t(len(cores)), cores)
+    mask = sum(1 << core for core in cores).to_bytes(_CORES // 8, "little")
+    _LIBC.pthread_attr_setaffinity_np(attributes, ctypes.c_size_t(len(mask)), mask)
     _LIBC.pthread_setattr_default_np(attributes)
     _LIBC.pthread_attr_destroy(attributes)

@@ -10,6 +10,10 @@ DEFAULT_CONTEXT = 4096
 CONTEXT_OVERHEAD = 48 << 20
 _BYTES_OF_F16 = 2
 
+MOST_SLOTS = 16
+"""The library has room for 64 of ggml's contexts in a process: a slot takes three (weights, keys
+and values, `ggml.py`'s), and one more while it evaluates. Beyond them it crashes."""
+
 
 def choose_context(header: Header, asked: int | None) -> int:
     """Tokens that a context holds: what is asked for, but never more than the model knows."""

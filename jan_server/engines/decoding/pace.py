@@ -5,14 +5,13 @@ core away, all wait for the thread that stands still, at every one of some hundr
 two threads on two cores, one of them busy, were seen to be twenty times slower than one thread. So
 evaluations are timed, and when two in a row take far longer than such have taken, half the threads
 are used for a while; then all are tried again, after ever longer whiles as long as it does not get
-better. One alone was a hiccup of the system: threads are made anew for each evaluation, and now and
-then (on two idle cores once in a hundred tokens) one is put where another runs, and stays for 40 ms.
+better. One alone is a hiccup of the system, after which all goes on as before.
 """
 
 from __future__ import annotations
 
 SLOW = 2.0
-# Seconds beyond what is slow: the most that one evaluation counts for, and what two in a row exceed.
+# Seconds beyond what is slow: what one evaluation counts for at most, and how much is too much.
 HICCUP = 0.02
 TOO_MUCH = 0.025
 SHORTEST_REST, LONGEST_REST = 0.25, 4.0

@@ -31,7 +31,7 @@ from jan_server.engines.ctransformers import engine as engine_module
 from jan_server.engines.ctransformers.builds import Build
 from jan_server.engines.ctransformers.engine import CTransformersEngine
 from jan_server.engines.ctransformers.fitting import fit
-from jan_server.engines.ctransformers.sizing import context_bytes
+from jan_server.engines.ctransformers.sizing import MOST_SLOTS, context_bytes
 from jan_server.engines.decoding import cores
 from jan_server.engines.decoding.context import Context
 from jan_server.engines.decoding.model import DecodedModel
@@ -117,6 +117,32 @@ def test_threads_are_those_of_the_machine_unless_told(tiny: Tiny, load: Load) ->
     assert "closed" not in repr(model)
 
 
+def test_there_are_no_more_slots_than_the_library_has_room_for(tiny: Tiny, load: Load) -> None:
+    model = load(msgspec.structs.replace(tiny("bpe tied"), slots=64))
+    assert model.info.slots == MOST_SLOTS
+    tokens = model.tokenize("the time")
+    request = GenerationRequest(prompt="", temperature=0.0, max_tokens=4)
+    texts = {text_of(model.generate(tokens, request, slot=n)) for n in range(MOST_SLOTS)}
+    assert len(texts) == 1
+
+
+def test_what_an_answer_ends_with_is_evaluated_when_it_is_out(tiny: Tiny, load: Load) -> None:
+    model = load(tiny("bpe tied"))
+    tokens = model.tokenize("the time")
+    for max_tokens, is_kept in ((3, True), (3, False), (1, True)):
+        request = GenerationRequest(
+            prompt="", temperature=0.0, max_tokens=max_tokens, cache_prompt=is_kept
+        )
+        events = iter(model.generate(tokens, request))
+        while not isinstance(next(events), Finished):
+            pass
+        held = [*model.held(0)]
+        assert len(held) == len(tokens) + max_tokens - 1
+        assert next(events, None) is None
+        assert [*model.held(0)][: len(held)] == held
+        assert len(model.held(0)) == len(held) + is_kept
+
+
 def test_there_are_as_many_slots_as_there_is_memory_for(tiny: Tiny, load: Load) -> None:
     spec = tiny("spm untied")
     one = load(msgspec.structs.replace(spec, slots=1)).info.memory
@@ -183,7 +209,7 @@ def begun(events: list[Event]) -> int:
 def test_the_prompt_is_evaluated_in_chunks_and_its_beginning_reused(tiny: Tiny, load: Load) -> None:
     model = load(tiny("bpe tied"))
     *read, finished = events_of(model, LONG, max_tokens=0)
-    assert read == [Started(0), Progress(64), Progress(79), Progress(80)]
+    assert read == [Started(0), Progress(64), Progress(80)]
     assert isinstance(finished, Finished)
     assert events_of(model, LONG, max_tokens=0)[:2] == [Started(79), Progress(80)]
     assert events_of(model, LONG + " on", max_tokens=0)[:2] == [Started(80), Progress(81)]
@@ -480,7 +506,7 @@ import sys
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.ctransformers.engine import CTransformersEngine
 from jan_server.engines.ctransformers.fitting import fit
-from jan_server.engines.ctransformers.sizing import context_bytes
+from jan_server.engines.ctransformers.sizing import MOST_SLOTS, context_bytes
 CTransformersEngine().load(ModelSpec(
     id="t", engine="c", path={spec.path!r}, work_folder={spec.work_folder!r})).close()
 slow = {{"huggingface_hub", "cpuinfo", "gguf", "transformers"}} & set(sys.modules)

@@ -44,6 +44,28 @@ def test_leaving_the_head_out_changes_no_logits(native: NativeModel) -> None:
     assert np.array_equal(native.logits(), whole)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_applied_to_the_last_token_it_gives_what_the_library_does(
+    native: NativeModel, tmp_path: Path, count: int, threads: int
+) -> None:
+    path = write_tiny_gguf(tmp_path / "other.gguf", vocabulary="spm", tied=False)
+    # Its context is too small to leave anything out.
+    plain = NativeModel(native._library, path, context_length=head.ROOMY - 1, gpu_layers=0)
+    for model in (plain, native):
+        model.eval(PROMPT[:count], n_past=0, threads=threads)
+    assert np.array_equal(native.logits(), plain.logits())
+    found = head_of(native, native._library)
+    assert found
+    native.logits().flags.writeable = True
+    native.logits()[:] = 0
+    state, logits = native.embedding(), native.logits()
+    found.apply(state.ctypes.data, logits.ctypes.data, threads=threads)
+    assert np.array_equal(native.logits(), plain.logits())
+    found.close()
+    plain.close()
+
+
 def test_the_head_is_one_row_while_it_is_left_out(native: NativeModel) -> None:
     found = head_of(native, native._library)
     assert found
@@ -67,11 +89,12 @@ def test_in_a_context_without_room_behind_the_result_it_is_not_left_out(tmp_path
     small.close()
 
 
+@pytest.mark.parametrize("lacking", [head.TENSOR_MAP, "ggml_mul_mat"])
 def test_where_the_head_is_not_found_it_is_never_left_out(
-    tmp_path: Path, native: NativeModel
+    tmp_path: Path, native: NativeModel, lacking: str
 ) -> None:
     path = write_tiny_gguf(tmp_path / "other.gguf", vocabulary="spm", tied=False)
-    loaded = Changed(library.open_library(builds.find_build(0)), **{head.TENSOR_MAP: None})
+    loaded = Changed(library.open_library(builds.find_build(0)), **{lacking: None})
     plain = NativeModel(loaded, path, context_length=head.ROOMY, gpu_layers=0)
     assert head_of(plain, loaded) is None
     for model in (plain, native):

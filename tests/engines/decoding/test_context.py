@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers.library import Floats, NativeModel
-from jan_server.engines.decoding.context import CHUNK, FEW, Context, Part, cut
+from jan_server.engines.decoding.context import CHUNK, Context, cut
 from jan_server.engines.decoding.cores import Cores
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -22,19 +22,20 @@ PROMPT = [(number * 37) % 400 + 60 for number in range(230)]
 @pytest.mark.parametrize(
     ("start", "length", "parts"),
     [
-        (0, 1, [Part(0, 1, True)]),
-        (0, FEW, [Part(0, FEW, True)]),
-        (0, 30, [Part(0, 29), Part(29, 30, True)]),
-        (0, 64, [Part(0, 63), Part(63, 64, True)]),
-        (0, 66, [Part(0, 64), Part(64, 66, True)]),
-        (0, 140, [Part(0, 64), Part(64, 128), Part(128, 139), Part(139, 140, True)]),
-        (100, 110, [Part(100, 109), Part(109, 110, True)]),
-        (100, 140, [Part(100, 128), Part(128, 139), Part(139, 140, True)]),
-        (128, 129, [Part(128, 129, True)]),
+        (0, 1, [range(1)]),
+        (0, 64, [range(64)]),
+        (0, 66, [range(64), range(64, 66)]),
+        (0, 140, [range(64), range(64, 128), range(128, 140)]),
+        (0, 128, [range(64), range(64, 128)]),
+        (100, 110, [range(100, 110)]),
+        # What fits into one is one, over a multiple of 64 too.
+        (100, 164, [range(100, 164)]),
+        (100, 165, [range(100, 128), range(128, 165)]),
+        (128, 129, [range(128, 129)]),
     ],
 )
-def test_prompts_are_cut_at_the_same_places_always(
-    start: int, length: int, parts: list[Part]
+def test_prompts_are_cut_at_multiples_of_a_chunk(
+    start: int, length: int, parts: list[range]
 ) -> None:
     assert cut(start, length) == parts
 
@@ -42,13 +43,19 @@ def test_prompts_are_cut_at_the_same_places_always(
 @given(start=st.integers(0, 300), rest=st.integers(1, 300))
 def test_the_parts_are_the_whole_rest_in_order(start: int, rest: int) -> None:
     parts = cut(start, start + rest)
-    assert [place for part in parts for place in range(part.start, part.end)] == [
-        *range(start, start + rest)
-    ]
-    assert [part.with_logits for part in parts] == [False] * (len(parts) - 1) + [True]
-    assert all(0 < part.end - part.start <= CHUNK for part in parts)
-    # The places that do not depend on where the evaluation begins.
-    assert all(part.start % CHUNK == 0 or part.start in (start, start + rest - 1) for part in parts)
+    assert [place for part in parts for place in part] == [*range(start, start + rest)]
+    assert all(0 < len(part) <= CHUNK for part in parts)
+    assert all(part.start % CHUNK == 0 for part in parts[1:])
+
+
+@given(chunks=st.integers(0, 4), length=st.integers(1, 300))
+def test_from_a_whole_chunk_on_the_parts_are_those_of_the_whole_prompt(
+    chunks: int, length: int
+) -> None:
+    """Or the same seed would not be the same answer."""
+    start = chunks * CHUNK
+    if start < length:
+        assert cut(start, length) == cut(0, length)[chunks:]
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +139,20 @@ def test_a_warm_context_holds_nothing(make: Callable[..., Context]) -> None:
     context.warm_up()
     assert context.evaluated == []
     assert np.array_equal(logits_after(context, PROMPT), logits_after(make(), PROMPT))
+
+
+def test_what_is_evaluated_for_later_is_held_as_if_it_had_been_wanted(
+    make: Callable[..., Context],
+) -> None:
+    alone, context = make(), make()
+    logits_after(alone, PROMPT[:20])
+    alone.go_on(PROMPT[20:22])
+    logits_after(context, PROMPT[:20])
+    context.go_on(PROMPT[20:22], with_logits=False)
+    assert context.evaluated == PROMPT[:22]
+    for each in (alone, context):
+        each.go_on(PROMPT[22:23])
+    assert np.array_equal(alone.logits(), context.logits())
 
 
 def test_an_embedding_is_the_last_tokens_state(make: Callable[..., Context]) -> None:

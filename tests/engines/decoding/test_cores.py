@@ -94,11 +94,11 @@ def test_a_failed_evaluation_gives_its_cores_back() -> None:
 def test_while_others_take_the_cores_half_the_threads_are_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = iter([0.0, 0.0, 0.01, 1.0, 1.0, 2.0, 2.0, 2.0, 2.1])
+    clock = iter([0.0, 0.0, 0.01, *[1.0, 1.0, 2.0] * 2, 2.0, 2.0, 2.1])
     monkeypatch.setattr(cores_module.time, "monotonic", lambda: next(clock))
     cores = Cores(2)
     used = []
-    for _ in range(3):
+    for _ in range(4):
         with cores.evaluating() as threads:
             used.append(threads)
-    assert used == [2, 2, 1]
+    assert used == [2, 2, 2, 1]

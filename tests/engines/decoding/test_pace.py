@@ -23,34 +23,54 @@ def test_all_threads_are_used_while_evaluations_take_what_they_usually_do(pace: 
         assert pace.limit(2, now=now) == 2
 
 
+def slow(pace: Pace, times: int, *, now: float, seconds: float = 20 * USUAL) -> None:
+    for _ in range(times):
+        pace.took(seconds, threads=2, tokens=1, now=now)
+
+
 @pytest.mark.parametrize(("threads", "limit"), [(1, 1), (2, 1), (3, 1), (8, 4)])
-def test_after_a_slow_evaluation_half_of_them_are_used_for_a_while(
+def test_after_two_slow_evaluations_half_of_them_are_used_for_a_while(
     pace: Pace, threads: int, limit: int
 ) -> None:
-    pace.took(20 * USUAL, threads=2, tokens=1, now=10)
+    slow(pace, 2, now=10)
     assert pace.limit(threads, now=10) == limit
     assert pace.limit(threads, now=10 + SHORTEST_REST) == threads
 
 
 def test_a_slow_chunk_of_a_prompt_counts_for_its_tokens(pace: Pace) -> None:
-    pace.took(64 * USUAL / 2, threads=2, tokens=64, now=10)
+    for seconds, limit in ((32 * USUAL, 2), (128 * USUAL, 2), (128 * USUAL, 1)):
+        pace.took(seconds, threads=2, tokens=64, now=10)
+        assert pace.limit(2, now=10) == limit
+
+
+@pytest.mark.parametrize("seconds", [2 * USUAL + HICCUP, 1.0, 60.0])
+def test_one_slow_evaluation_is_forgiven_however_slow(pace: Pace, seconds: float) -> None:
+    for now in (10, 20, 30):
+        slow(pace, 1, now=now, seconds=seconds)
+        assert pace.limit(2, now=now) == 2
+        pace.took(USUAL, threads=2, tokens=1, now=now)
+        pace.took(USUAL, threads=2, tokens=1, now=now)
+
+
+def test_a_little_too_slow_again_and_again_is_too_much(pace: Pace) -> None:
+    slow(pace, 1, now=10, seconds=2 * USUAL + 0.8 * HICCUP)
+    slow(pace, 1, now=10, seconds=2 * USUAL + 0.8 * HICCUP)
     assert pace.limit(2, now=10) == 2
-    pace.took(64 * USUAL * 2, threads=2, tokens=64, now=10)
+    slow(pace, 1, now=10, seconds=2 * USUAL + 0.8 * HICCUP)
     assert pace.limit(2, now=10) == 1
 
 
-def test_a_hiccup_is_forgiven_and_several_in_a_row_are_not(pace: Pace) -> None:
-    hiccup = 2 * USUAL + 0.8 * HICCUP
-    pace.took(hiccup, threads=2, tokens=1, now=10)
+def test_single_tokens_are_not_measured_by_those_of_a_prompt(pace: Pace) -> None:
+    """Two of a prompt take half as long each: they share what is read."""
+    pace.took(2 * USUAL / 4, threads=2, tokens=2, now=0)
+    slow(pace, 9, now=10, seconds=USUAL + 0.001)
     assert pace.limit(2, now=10) == 2
-    pace.took(hiccup, threads=2, tokens=1, now=10)
-    assert pace.limit(2, now=10) == 1
 
 
 def test_rests_become_longer_until_it_is_better(pace: Pace) -> None:
     now, rests = 10.0, []
     for _ in range(7):
-        pace.took(1, threads=2, tokens=1, now=now)
+        slow(pace, 2, now=now)
         begun = now
         while pace.limit(2, now=now) == 1:
             now += SHORTEST_REST
