@@ -262,6 +262,7 @@ class Pool:
         if error is None:
             model.process = task.result()
             log.info("model %s: loaded (%s)", model.id, model.process.info.device)
+            self._warn_of_too_much(model)
         else:
             log.warning("model %s: not loaded: %r", model.id, error)
         if model.status == "stopping":
@@ -271,6 +272,17 @@ class Pool:
         if error and not model.settle(error, wanted=wanted) and model.is_promised:
             model.failure = Kept(wanted, error, model.kept_until)
         self._act()
+
+    def _warn_of_too_much(self, model: PooledModel) -> None:
+        if model.memory > self._budget:
+            log.warning(
+                "model %s: takes %d MB, and all models together may take %d MB: the others are "
+                "unloaded for it, and it for them. A larger memory_budget, or a smaller ctx_len or "
+                "n_parallel in its model.json, would keep them",
+                model.id,
+                model.memory >> 20,
+                int(self._budget) >> 20,
+            )
 
     def _begin_to_end(
         self, model: PooledModel, because: JanError | None = None

@@ -60,7 +60,8 @@ def test_what_no_engine_here_runs_names_the_reason_and_what_to_install(
     assert error.value.status == 422
     assert error.value.message == (
         "m.gguf cannot run on ctransformers: its architecture is 'qwen2', and only 'llama' is "
-        "known to it. The optional engine `llama-cpp` (a current llama.cpp) may run it. "
+        "known to it. The optional engine `llama-cpp` (a current llama.cpp) may run it: it is "
+        'chosen by "engine": "llama-cpp" in the model\'s model.json. '
         'The engine llama-cpp is not installed: pip install "jan-server[llama-cpp]"'
     )
 

@@ -687,6 +687,21 @@ def test_an_idle_model_that_goes_keeps_those_who_want_it_later_waiting(tmp_path:
     run(test)
 
 
+def test_a_model_that_is_larger_than_the_budget_is_loaded_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        large, small = (weighing(id, size << 20, tmp_path) for id, size in (("l", 5), ("s", 1)))
+        async with pool_of(Starter(), memory_budget=4 << 20) as pool:
+            for spec in (small, large):
+                assert await ask(pool, spec=spec) == "hello"
+            assert pool.running() == {"l": "running"}
+
+    run(test)
+    [said] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith("model l: takes 6 MB, and all models together may take 4 MB: the others")
+
+
 def test_how_models_are_is_told(tmp_path: Path) -> None:
     async def test() -> None:
         start = Starter()

@@ -28,7 +28,10 @@ LIBRARY_NAMES = {
 X86_64 = frozenset({"x86_64", "amd64"})
 # Best first: what each build was compiled with (ctransformers' CMakeLists.txt).
 CPU_BUILDS = (("avx2", {"avx2", "fma", "f16c"}), ("avx", {"avx", "f16c"}), ("basic", set[str]()))
-OTHER_ENGINE = "The optional engine `llama-cpp` (a current llama.cpp) would run it"
+OTHER_ENGINE = (
+    "The optional engine `llama-cpp` (a current llama.cpp) may run it: it is chosen by "
+    '"engine": "llama-cpp" in the model\'s model.json'
+)
 
 
 class Build(msgspec.Struct, frozen=True):

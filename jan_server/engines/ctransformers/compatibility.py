@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from jan_server.engines.ctransformers.builds import find_build
+from jan_server.engines.ctransformers.builds import OTHER_ENGINE, find_build
 from jan_server.engines.decoding.vocabulary import check_vocabulary, shown
 from jan_server.errors import ModelCannotRun
 from jan_server.gguf import Header
-
-OTHER_ENGINE = "The optional engine `llama-cpp` (a current llama.cpp) may run it"
 
 # What llama.cpp of September 2023 multiplies with; norms are F32 always.
 MATRIX_TYPES = frozenset(
