@@ -1,4 +1,4 @@
-"""An engine of your own, whole in under forty lines, and a server that runs it.
+"""An engine of your own, whole in thirty lines, and a server that runs it.
 
 python examples/custom_engine.py        (starts a server for itself, on a free port)
 
@@ -18,8 +18,10 @@ from pathlib import Path
 
 from jan_server.engines.base import (
     Choice,
+    Engine,
     Finished,
     Likelihood,
+    LoadedModel,
     ModelInfo,
     Piece,
     Progress,
@@ -29,17 +31,14 @@ from jan_server.engines.text import first_stop
 from jan_server.errors import InvalidRequest
 
 
-class Shout:
+class Shout(Engine):
     needs_weights = False  # A model of it is a manifest: {"engine": "shout"}.
-
-    def prepare(self, spec):
-        pass
 
     def load(self, spec):
         return ShoutingModel(spec.ctx_len or 4096, spec.slots or 1)
 
 
-class ShoutingModel:
+class ShoutingModel(LoadedModel):
     """Says what it is told, in capitals. A token is a character; an answer cannot fail."""
 
     def __init__(self, context_length, slots):
@@ -54,9 +53,6 @@ class ShoutingModel:
             return "".join(map(chr, tokens)).encode().decode()
         except (ValueError, OverflowError):
             raise InvalidRequest("There is no such token.") from None  # Or half a character.
-
-    def check(self, request):
-        pass
 
     def held(self, slot):
         return self._held[slot]
@@ -73,9 +69,6 @@ class ShoutingModel:
             told = () if request.logprobs is None else (Choice(sure, (sure,)[: request.logprobs]),)
             yield Piece(character, choices=told)  # Whoever leaves ends it here.
         yield Finished("stop" if answer == text else "length", len(answer))
-
-    def close(self):
-        pass
 
 
 # --- the rest only tries it -------------------------------------------------------------------

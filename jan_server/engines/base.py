@@ -205,7 +205,11 @@ Event = Accepted | Queued | Started | Progress | Piece | Embedded | Finished
 
 
 class LoadedModel(Protocol):
-    """A model in memory; `close` frees it, when no slot is used any more."""
+    """A model in memory; `close` frees it, when no slot is used any more.
+
+    A class that derives from this may do without `check` and `close`, which do nothing then, and
+    without `embed`.
+    """
 
     info: ModelInfo
 
@@ -251,7 +255,7 @@ class LoadedModel(Protocol):
 
 
 class Engine(Protocol):
-    """A way to run models of one kind."""
+    """A way to run models of one kind. A class that derives from this may do without `prepare`."""
 
     def prepare(self, spec: ModelSpec) -> None:
         """Do once what `load` would else do at first: check the file, make a fitted copy.
