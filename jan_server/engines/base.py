@@ -241,6 +241,8 @@ class LoadedModel(Protocol):
     ) -> Iterator[Event]:
         """Started, then Progress and Piece in any number, then Finished.
 
+        For a token that shows nothing yet the last Progress comes again: it can be cancelled there.
+
         `prompt` is `request.prompt` as token ids, at least one and fewer than the context holds;
         `check` has nothing against the request. What it does after Finished nobody waits for; it
         may be left out, or hold up the next answer of the slot.

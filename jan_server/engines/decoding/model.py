@@ -95,7 +95,7 @@ class DecodedModel:
                 context.forget()
             yield from self._read(context, prompt, exactly=request.seed is not None)
             read = time.perf_counter()
-            answer = _Answer(request, self._vocabulary)
+            answer = _Answer(request, self._vocabulary, read=len(prompt))
             room = min(self.info.context_length - len(prompt), request.max_tokens)
             left = yield from self._write(context, answer, guide, room=room)
             yield Finished(
@@ -189,9 +189,9 @@ class DecodedModel:
 
 
 class _Answer:
-    """What one answer has said so far, and whether it is over."""
+    """What one answer to `read` tokens has said so far, and whether it is over."""
 
-    def __init__(self, request: GenerationRequest, vocabulary: Vocabulary) -> None:
+    def __init__(self, request: GenerationRequest, vocabulary: Vocabulary, *, read: int) -> None:
         self.request = request
         self.count = 0
         self.ended = False
@@ -202,6 +202,7 @@ class _Answer:
             else set()
         )
         self._text = TextStream(request.stop)
+        self._read = read
         self._unseen = 0
         self._choices: list[Choice] = []
 
@@ -209,8 +210,8 @@ class _Answer:
     def reason(self) -> Literal["stop", "length"]:
         return "stop" if self.ended else "length"
 
-    def take(self, token: int, choice: Choice | None = None) -> Iterator[Piece]:
-        """The piece that the token makes certain, if it does."""
+    def take(self, token: int, choice: Choice | None = None) -> Iterator[Piece | Progress]:
+        """The piece that the token makes certain; if it shows nothing, that we are still here."""
         self.count += 1
         if token in self._vocabulary.ends:
             self.ended = True
@@ -218,7 +219,8 @@ class _Answer:
         self._unseen += 1
         if choice is not None:
             self._choices.append(choice)
-        yield from self._piece(self._text.push(self._spelled(token)))
+        text = self._text.push(self._spelled(token))
+        yield from self._piece(text) if text else (Progress(self._read),)
         self.ended = self.ended or self._text.stopped
 
     def rest(self) -> Iterator[Piece]:

@@ -126,6 +126,21 @@ def test_there_are_no_more_slots_than_the_library_has_room_for(tiny: Tiny, load:
     assert len(texts) == 1
 
 
+def test_tokens_that_show_nothing_can_be_heard_of_and_cancelled(tiny: Tiny, load: Load) -> None:
+    model = load(tiny("bpe tied"))
+    [control] = model.tokenize("<|im_start|>")
+    silent = {"logit_bias": {control: 100.0}, "ignore_eos": True, "max_tokens": 5}
+    *events, finished = events_of(model, "the time", **silent)
+    read = len(model.tokenize("the time"))
+    assert events == [Started(0), *[Progress(read)] * 6]
+    assert isinstance(finished, Finished)
+    begun = iter(model.generate([5, 6], GenerationRequest(prompt="", **silent)))
+    for _ in range(4):
+        next(begun)
+    begun.close()
+    assert [*model.held(0)] == [5, 6, control]
+
+
 def test_what_an_answer_ends_with_is_evaluated_when_it_is_out(tiny: Tiny, load: Load) -> None:
     model = load(tiny("bpe tied"))
     tokens = model.tokenize("the time")
