@@ -1,4 +1,8 @@
-"""Pieces of an answer that come faster than a screen shows them travel together."""
+"""Pieces of an answer that come faster than a screen shows them travel together.
+
+What an engine says for a token that shows nothing, the last event but for pieces once more, is a
+sign of life: a few in a second are enough.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,13 @@ from collections.abc import Callable, Iterator
 from jan_server.engines.base import Event, Piece
 
 GATHER_SECONDS = 0.025
+QUIET_SECONDS = 0.25
 
 
 def gathered(
     events: Iterator[Event], *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Event]:
-    """The same events, with fast pieces put together.
+    """The same events, with fast pieces put together, and few that are said again.
 
     The first piece goes at once, and so does every piece of a model that needs GATHER_SECONDS for
     a token. Faster ones wait for the next piece after that time: each event costs
@@ -21,19 +26,25 @@ def gathered(
     When the process is killed, what waits is lost with it.
     """
     held: Piece | None = None
-    sent = -GATHER_SECONDS
+    last: Event | None = None
+    said, shown = clock(), -GATHER_SECONDS
     try:
         for event in events:
             if isinstance(event, Piece):
                 held = _joined(held, event)
-                if clock() - sent >= GATHER_SECONDS:
+            elif event != last:
+                if held is not None:
                     yield held
-                    held, sent = None, clock()
-                continue
-            if held is not None:
+                    held = None
+                yield event
+                last, said = event, clock()
+            elif held is None and clock() - said >= QUIET_SECONDS:
+                yield event
+                said = clock()
+            if held is not None and clock() - shown >= GATHER_SECONDS:
                 yield held
-                held = None
-            yield event
+                held, said = None, clock()
+                shown = said
     except Exception:
         if held is not None:
             yield held  # What was said before it failed was said.

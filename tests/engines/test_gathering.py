@@ -23,7 +23,7 @@ WORDS: list[Event] = [Piece(text=f"{n} ") for n in range(4)]
 
 
 class Clock:
-    """Moves on by so many seconds for each piece."""
+    """Moves on by so many seconds for each token."""
 
     def __init__(self, step: float) -> None:
         self.now = 100.0
@@ -34,7 +34,7 @@ class Clock:
 
     def events(self, *events: Event) -> Iterator[Event]:
         for event in events:
-            self.now += self.step if isinstance(event, Piece) else 0
+            self.now += self.step if isinstance(event, Piece | Progress) else 0
             yield event
 
 
@@ -63,6 +63,23 @@ def test_likelihoods_travel_with_their_pieces() -> None:
     assert run(0.001, *words) == [
         Piece(text="0 ", choices=(choices[0],)),
         Piece(text="1 2 ", tokens=2, choices=(choices[1], choices[2])),
+    ]
+
+
+def test_tokens_that_show_nothing_are_told_of_a_few_times_a_second() -> None:
+    again = Progress(prompt_tokens_done=3)
+    assert run(0.0625, STARTED, *[again] * 11, FINISHED) == [STARTED, *[again] * 3, FINISHED]
+
+
+def test_tokens_that_show_nothing_neither_hurry_nor_keep_what_waits() -> None:
+    again = Progress(prompt_tokens_done=3)
+    events = [again, WORDS[0], again, WORDS[1], again, again, again, WORDS[2], FINISHED]
+    assert run(0.01, *events) == [
+        again,
+        Piece(text="0 "),
+        Piece(text="1 "),
+        Piece(text="2 "),
+        FINISHED,
     ]
 
 
