@@ -7,40 +7,42 @@ holds. So a reader that stays away holds up neither the child nor those who read
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from typing import Literal
 
 from jan_server.engines import wire
-from jan_server.engines.base import Queued, Started
+from jan_server.engines.base import Accepted, Event, Started
+
+Stage = Literal["alone", "arriving", "waiting", "at work"]
+
+_STAGES: dict[type[Event], Stage] = {Accepted: "waiting", Started: "at work"}
 
 
 class Conversation:
     """`id` is the command's; None for one that the child does alone: then it may take for ever.
 
-    `heard_at` is when the child last spoke of it, on the event loop's clock. `is_overdue`: it was
-    cancelled, and the child does not confirm it in time.
+    `quiet` is how often somebody looked since the child last spoke of it, or had to (`must_speak`).
+    `is_overdue`: it was cancelled, and the child does not confirm it in time.
     """
 
-    def __init__(self, id: int | None, now: float) -> None:
+    def __init__(self, id: int | None) -> None:
         self.id = id
-        self.heard_at = now
+        self.stage: Stage = "alone" if id is None else "arriving"
+        self.quiet = 0
         self.is_overdue = False
         self.ended = asyncio.Event()
         self._replies: asyncio.Queue[wire.Reply | None] = asyncio.Queue()
-        self._waits_for_a_slot = False
         self._is_abandoned = False
 
-    @property
-    def must_speak(self) -> bool:
-        """Whether silence means that the child hangs."""
-        return self.id is not None and not self._waits_for_a_slot
+    def __repr__(self) -> str:
+        return f"<Conversation {self.id} {self.stage}, quiet for {self.quiet} looks>"
 
-    def hear(self, reply: wire.Reply, now: float) -> None:
-        self.heard_at = now
-        if not isinstance(reply, wire.Emitted):
+    def hear(self, reply: wire.Reply) -> None:
+        self.quiet = 0
+        if isinstance(reply, wire.Emitted):
+            self.stage = _STAGES.get(type(reply.event), self.stage)
+        else:
             self.ended.set()
-        elif isinstance(reply.event, Queued):
-            self._waits_for_a_slot = True
-        elif isinstance(reply.event, Started):
-            self._waits_for_a_slot = False
         if not self._is_abandoned:
             self._replies.put_nowait(reply)
 
@@ -58,6 +60,23 @@ class Conversation:
         return await self._replies.get()
 
 
-def silent_since(conversations: list[Conversation]) -> float | None:
-    """When the one was last heard of that has been silent longest, of those that must speak."""
-    return min((c.heard_at for c in conversations if c.must_speak), default=None)
+def must_speak(conversations: Collection[Conversation], *, slots: int) -> Collection[Conversation]:
+    """Those, given as they were begun, of which a child that works will say something.
+
+    1. Of those that arrive the first: the child tokenises one after the other.
+    2. Those that wait, while fewer are at work than there are slots: one of them has its turn,
+       though not yet said so. Its slot may still be busy with what an answer left behind.
+    3. All that are at work.
+    """
+    arriving = [one for one in conversations if one.stage == "arriving"]
+    waiting = [one for one in conversations if one.stage == "waiting"]
+    at_work = [one for one in conversations if one.stage == "at work"]
+    return [*arriving[:1], *(waiting if len(at_work) < slots else ()), *at_work]
+
+
+def look(conversations: Collection[Conversation], *, slots: int) -> int:
+    """How many looks, this one too, the one is quiet that has been so longest and must speak."""
+    speaking = must_speak(conversations, slots=slots)
+    for one in conversations:
+        one.quiet = one.quiet + 1 if one in speaking else 0
+    return max((one.quiet for one in speaking), default=0)

@@ -2,9 +2,13 @@
 
 There is one way to cancel: closing an answer's iterator. The child is told and confirms it. One
 that does not confirm in time is in native code that cannot hear; it is killed when nobody else's
-answer is in it, as soon as that is so. Else it may come to itself, and the watchdog decides: an
-answer that has a slot and says nothing for `stall_patience` seconds means that the native code
-hangs, and the child is killed.
+answer is in it, as soon as that is so. Else it may come to itself, and the watchdog decides.
+
+The watchdog: a child that must speak (`conversation.must_speak` says of what) and says nothing for
+`stall_patience` seconds hangs, and is killed. Seconds are counted by looks, in which this process
+was at work itself: when the machine is suspended or both of us are stopped (Ctrl-Z), that is one
+look, however long. (On Linux and macOS the event loop's clock stands still in suspension anyway,
+on Windows and while stopped it does not.)
 
 A killed or crashed child is an EngineDied for all who wait. It is not started again here
 (`pool.py` does that).
@@ -19,16 +23,16 @@ from typing import Final, TypeVar
 from jan_server.engines import wire
 from jan_server.engines.base import Event, ModelInfo, ModelSpec, Request
 from jan_server.engines.connection import CLOSE_PATIENCE, Connection, how_it_ended
-from jan_server.engines.conversation import Conversation, silent_since
+from jan_server.engines.conversation import Conversation, look
 from jan_server.errors import EngineDied, InvalidRequest, JanError
 
-# A prompt's chunk of 128 tokens takes a large model on a slow CPU this long; beyond it is stuck.
-CANCEL_PATIENCE: Final = 4.0
-
-# llama.cpp computes a whole prompt without looking up: only the end of the process stops it.
-CANCEL_PATIENCE_OF: Final = {"llama-cpp": 2.0}
+# A chunk of a prompt, 64 tokens, takes a large model on a slow CPU this long. Whoever is killed in
+# the middle of one loses what all its slots hold.
+CANCEL_PATIENCE: Final = 20.0
 
 STALL_PATIENCE: Final = 120.0
+_LOOKS: Final = 8
+"""In so many looks the patience goes by."""
 
 R = TypeVar("R", wire.Prepared, wire.Loaded, wire.Tokenized, wire.Detokenized)
 
@@ -160,7 +164,7 @@ class EngineProcess:
             raise InvalidRequest(f"The prompt is too long for any engine: {error}.") from error
         if not self.alive:
             raise await self._died()
-        self._conversations[id] = conversation = Conversation(id, self._loop.time())
+        self._conversations[id] = conversation = Conversation(id)
         self._connection.write(frame)
         self._keep_watch()
         return conversation
@@ -185,11 +189,10 @@ class EngineProcess:
         conversation = self._conversations.get(id)
         if conversation is None:
             return  # Whoever asked has left.
-        conversation.hear(reply, self._loop.time())
+        conversation.hear(reply)
         if conversation.ended.is_set():
             del self._conversations[id]
             self._end_when_all_are_overdue()
-        self._keep_watch()
 
     def _mishear(self, error: wire.WireError) -> None:
         self._end(f"spoke nonsense: {error}")
@@ -215,7 +218,7 @@ class EngineProcess:
         conversation.abandon()
         self._connection.write(wire.encode(wire.Cancel(conversation.id)))
         try:
-            async with asyncio.timeout(CANCEL_PATIENCE_OF.get(self.spec.engine, CANCEL_PATIENCE)):
+            async with asyncio.timeout(CANCEL_PATIENCE):
                 await conversation.ended.wait()
         except TimeoutError:
             conversation.is_overdue = True
@@ -233,19 +236,20 @@ class EngineProcess:
 
     def _keep_watch(self) -> None:
         if self._watchdog is None:
-            self._watch()
+            self._watchdog = self._loop.call_later(self._stall_patience / _LOOKS, self._watch)
 
     def _watch(self) -> None:
-        """Look now, and again when the one that is silent longest will be too long so."""
         self._watchdog = None
-        since = silent_since(list(self._conversations.values()))
-        if since is None or not self.alive:
+        if not self._conversations or not self.alive:
             return
-        due = since + self._stall_patience
-        if self._loop.time() < due:
-            self._watchdog = self._loop.call_at(due, self._watch)
+        quiet = look(self._conversations.values(), slots=self._info.slots if self._info else 1)
+        if quiet > _LOOKS:  # The first one came at any moment after it spoke.
+            self._end(
+                f"said nothing for {self._stall_patience:g} seconds (the setting stall_patience), "
+                "and was ended"
+            )
         else:
-            self._end(f"said nothing for {self._stall_patience:g} seconds, and was ended")
+            self._keep_watch()
 
     # --- ending -----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from jan_server.engines.base import ModelSpec
 PROBE = """
 import os, signal, stat, sys, time
 from jan_server.engines import wire
-from jan_server.engines.base import Finished, ModelInfo, Piece, Started
+from jan_server.engines.base import Finished, ModelInfo, Piece, Progress, Started
 from jan_server.errors import ModelCannotRun
 
 def onto_the_wire(data):
@@ -56,8 +56,12 @@ class Model:
             # At its next yield it could be cancelled; who hears this knows that there is none.
             onto_the_wire(wire.encode(wire.Emitted(int(id), Piece("from within"))))
         ANSWERING.get(what, lambda: None)()
+        yield from GOING_ON.get(what, lambda model: ())(self)
         yield Piece("done")
-        yield Finished("stop", 1)
+        try:
+            yield Finished("stop", 1)
+        finally:
+            LEAVING_BEHIND.get(what, lambda: None)()
     def close(self):
         if self.spec.path:
             open(self.spec.path, "a").write("closed ")
@@ -85,6 +89,27 @@ ANSWERING = {
     "nonsense": lambda: onto_the_wire(b"\\xff" * 8),
     "silence": lambda: (os.closerange(3, 20), time.sleep(60)),
     "cancelled by itself": lambda: onto_the_wire(wire.encode(wire.Cancelled(1))),
+}
+
+def again_and_again(event, is_over):
+    while not is_over():
+        time.sleep(0.01)
+        yield event
+
+def after(seconds):
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+GOING_ON = {
+    "talks on": lambda model: again_and_again(Piece("and "), after(60)),
+    "shows nothing for a while": lambda model: again_and_again(Progress(1), after(2)),
+    "stuck when told": lambda model: again_and_again(
+        Piece("and "), lambda: os.path.exists(model.spec.path)
+    ),
+}
+LEAVING_BEHIND = {
+    "stuck afterwards": lambda: time.sleep(60),
+    "stuck when told": lambda: time.sleep(60),
 }
 """
 

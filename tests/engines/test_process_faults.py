@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,12 @@ HANGING = GenerationRequest(prompt="a [[hang]]")
 
 def asked(prompt: str) -> GenerationRequest:
     return GenerationRequest(prompt=prompt)
+
+
+async def all_died(*streams: AsyncGenerator[Event]) -> None:
+    for stream in streams:
+        with pytest.raises(EngineDied, match=r"said nothing for 0\.4 seconds"):
+            [event async for event in stream]
 
 
 # --- cancelled ---------------------------------------------------------------------------------
@@ -135,12 +143,10 @@ def test_whoever_leaves_while_text_is_tokenised_harms_nobody(probe: Probe) -> No
 # --- stuck: native code that does not hear -----------------------------------------------------
 
 
-@pytest.mark.parametrize(("patience", "of_engine"), [(0.1, {}), (60, {"probe": 0.1})])
 def test_a_child_that_does_not_confirm_a_cancel_is_killed(
-    probe: Probe, monkeypatch: pytest.MonkeyPatch, patience: float, of_engine: dict[str, float]
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_module, "CANCEL_PATIENCE", patience)
-    monkeypatch.setattr(process_module, "CANCEL_PATIENCE_OF", of_engine)
+    monkeypatch.setattr(process_module, "CANCEL_PATIENCE", 0.1)
 
     async def test() -> None:
         async with loaded(probe("m")) as process:
@@ -151,10 +157,6 @@ def test_a_child_that_does_not_confirm_a_cancel_is_killed(
                 await answer(process)
 
     run(test)
-
-
-def test_llama_cpp_has_two_seconds_to_end_a_cancelled_prompt() -> None:
-    assert process_module.CANCEL_PATIENCE_OF == {"llama-cpp": 2.0}
 
 
 def test_a_child_in_which_others_are_answered_is_killed_when_they_are_done(
@@ -232,6 +234,78 @@ def test_an_answer_that_says_nothing_for_too_long_ends_the_process_and_all_answe
     run(test)
 
 
+def test_a_slot_that_hangs_with_an_answer_that_was_cancelled_ends_the_process(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "CANCEL_PATIENCE", 0.05)
+
+    async def test() -> None:
+        async with loaded(probe("m"), stall_patience=0.4) as process:
+            stuck, waiting = process.answer(asked("stuck as 1")), process.answer(asked("I wait"))
+            await first_piece(stuck)
+            await until(Queued, waiting)
+            await stuck.aclose()
+            assert process.alive
+            await all_died(waiting)
+
+    run(test)
+
+
+def test_a_slot_that_hangs_when_its_answer_is_out_ends_the_process_and_who_waits(
+    probe: Probe, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+
+    async def test() -> None:
+        async with loaded(probe("m", path=str(told)), stall_patience=0.4) as process:
+            before = process.answer(asked("stuck when told"))
+            await first_piece(before)
+            waiting = [process.answer(asked("I wait")) for _ in range(2)]
+            for stream in waiting:
+                await until(Queued, stream)
+            told.touch()
+            assert await until(Finished, before)
+            await all_died(*waiting)
+
+    run(test)
+
+
+def test_a_slot_that_hangs_when_its_answer_is_out_ends_the_process_of_who_comes_later(
+    probe: Probe,
+) -> None:
+    async def test() -> None:
+        async with loaded(probe("m"), stall_patience=0.4) as process:
+            assert await answer(process, "stuck afterwards") == "done"
+            await all_died(process.answer(asked("I come later")))
+
+    run(test)
+
+
+def test_who_got_a_slot_that_hangs_does_not_wait_for_what_others_say(probe: Probe) -> None:
+    async def test() -> None:
+        async with loaded(probe("m", slots=2), stall_patience=0.4) as process:
+            talking = process.answer(asked("talks on"))
+            await first_piece(talking)
+            assert await answer(process, "stuck afterwards") == "done"
+            await all_died(process.answer(asked("I got its slot")), talking)
+
+    run(test)
+
+
+def test_a_prompt_that_is_never_tokenised_ends_the_process_and_who_came_later(
+    probe: Probe,
+) -> None:
+    async def test() -> None:
+        async with loaded(probe("m", slots=2), stall_patience=0.4) as process:
+            talking = process.answer(asked("talks on"))
+            await first_piece(talking)
+            await all_died(
+                process.answer(asked("never tokenised")), process.answer(asked("later")), talking
+            )
+
+    run(test)
+
+
 def test_a_text_that_is_never_tokenised_ends_the_process(probe: Probe) -> None:
     async def test() -> None:
         async with loaded(probe("m"), stall_patience=0.1) as process:
@@ -249,6 +323,32 @@ def test_whoever_waits_for_a_slot_may_hear_nothing_for_as_long_as_the_others_tak
             waiting = asyncio.create_task(answer(process, "at last"))
             assert await until(Finished, running)
             assert await waiting == "at last"
+
+    run(test)
+
+
+def test_tokens_that_show_nothing_are_work(probe: Probe) -> None:
+    async def test() -> None:
+        async with loaded(probe("m"), stall_patience=1) as process:
+            assert await answer(process, "shows nothing for a while") == "done"
+
+    run(test)
+
+
+def stand_still(seconds: float) -> None:
+    """The event loop does, as when the machine is suspended."""
+    time.sleep(seconds)
+
+
+def test_the_time_in_which_both_of_us_stand_still_does_not_count(probe: Probe) -> None:
+    async def test() -> None:
+        async with loaded(probe("m"), stall_patience=1) as process:
+            stream = process.answer(asked("stuck for a while as 1"))
+            await first_piece(stream)
+            os.kill(process.pid, signal.SIGSTOP)
+            stand_still(1.5)
+            os.kill(process.pid, signal.SIGCONT)
+            assert await until(Finished, stream)
 
     run(test)
 
