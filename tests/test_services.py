@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
+from jan_server import services
 from jan_server.errors import ShuttingDown
 from jan_server.services import Services
 from jan_server.settings import Settings
@@ -90,7 +91,7 @@ def test_settings_of_models_reach_them(data_folder, echo, setting, prompt, code)
         assert answer.json()["error"]["code"] == code
 
 
-def test_models_share_the_memory_that_the_settings_leave_them(data_folder, write):
+def test_models_share_the_memory_that_the_settings_leave_them(data_folder, write, monkeypatch):
     for id in ("one", "two"):
         write(f"models/{id}/model.json", {"settings": {"cpu_threads": 1, "ctx_len": 64}})
         write_tiny_gguf(data_folder / f"models/{id}/{id}.gguf")
@@ -104,3 +105,6 @@ def test_models_share_the_memory_that_the_settings_leave_them(data_folder, write
 
     assert in_memory(2**40) == ["one", "two"]
     assert in_memory(1) == ["two"]
+    monkeypatch.setattr(services, "default_budget", lambda: 1)
+    assert in_memory(2**40) == ["one", "two"]
+    assert in_memory(None) == ["two"]

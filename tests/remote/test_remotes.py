@@ -496,10 +496,11 @@ def leaving(base: str, body: dict[str, Any]) -> Iterator[HTTPConnection]:
 @pytest.mark.parametrize("stream", [False, True])
 def test_when_the_client_leaves_the_other_server_is_left(settings, upstream, stream):
     upstream.script = Script([Step.HANG])
-    with served(settings) as base, leaving(base, {**CHAT, "stream": stream}):
-        upstream.seen.get(timeout=SECONDS)
-        assert upstream.left.empty()
-    assert upstream.left.get(timeout=SECONDS) == "/v1/chat/completions"
+    with served(settings) as base:  # Whose end would leave the other server, too.
+        with leaving(base, {**CHAT, "stream": stream}):
+            upstream.seen.get(timeout=SECONDS)
+            assert upstream.left.empty()
+        assert upstream.left.get(timeout=SECONDS) == "/v1/chat/completions"
 
 
 def test_when_the_client_leaves_midway_the_other_server_is_left(settings, upstream):

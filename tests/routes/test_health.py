@@ -29,6 +29,12 @@ def test_health_says_what_is_loaded_and_how_it_is(client, echo):
     }
 
 
+def test_a_model_that_nobody_says_more_of_stays_a_quarter_of_an_hour(client, echo):
+    client.post(f"/v1/models/{echo}/start")
+    [loaded] = client.get("/healthz").json()["loaded"]
+    assert loaded["expires_in"] == pytest.approx(900, abs=30)
+
+
 def test_a_model_that_is_kept_for_ever_has_no_time_to_go(client, echo):
     client.post(f"/v1/models/{echo}/start", json={"keep_alive": -1})
     assert client.get("/healthz").json()["loaded"][0]["expires_in"] is None

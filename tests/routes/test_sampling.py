@@ -18,8 +18,15 @@ TEMPLATE = (
     "{% for message in messages %}{{ message.content }}{% endfor %}"
     "{{ mood }}{% if reasoning_effort == 'high' %} more{% endif %}"
 )
-P = 50
-"""The id of a token."""
+P, Q = 50, 83
+"""The ids of the tokens `P` and `q`."""
+
+OBJECT = {
+    "type": "object",
+    "properties": {"a": {"enum": [1, 2]}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -56,6 +63,15 @@ def ask(client: TestClient, tiny: str) -> Ask:
 def text(choice: dict[str, Any]) -> str:
     said: str = choice["message"]["content"]
     return said
+
+
+def answered(body: str, *, stream: bool) -> tuple[str, str]:
+    """The text of the only choice, of a chat or a text, and why it ended."""
+    *events, _done, _end = body.split("\n\n") if stream else (body, "", "")
+    choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
+    said = [choice.get("delta") or choice.get("message") or choice for choice in choices]
+    texts = [part.get("content") or part.get("text") or "" for part in said]
+    return "".join(texts), choices[-1]["finish_reason"]
 
 
 def test_with_a_seed_the_answer_is_the_same(ask: Ask) -> None:
@@ -104,12 +120,19 @@ def test_the_repeat_penalty_looks_back_as_far_as_it_is_told(ask: Ask) -> None:
     assert text(ask(repeat_penalty=1000, repeat_last_n=0)) == text(ask())
 
 
-def test_a_token_that_is_forbidden_is_not_said(ask: Ask) -> None:
-    favoured = ask(logprobs=True, temperature=0)
-    said = [tuple(token["bytes"]) for token in favoured["logprobs"]["content"]]
-    assert tuple(b"P") not in said
+def test_a_token_that_is_favoured_is_said(ask: Ask) -> None:
+    told = ask(logprobs=True, temperature=0)["logprobs"]["content"]
+    assert list(b"P") not in [token["bytes"] for token in told]
     assert text(ask(logit_bias={str(P): 100})) == "P" * 24
-    assert "P" not in text(ask(logit_bias=[[P, False]], temperature=2))
+
+
+@pytest.mark.parametrize(("banned", "said"), [(P, "q"), (Q, "P")])
+@pytest.mark.parametrize("temperature", [0, 2])
+def test_a_ban_leaves_only_the_other_of_two(
+    ask: Ask, banned: int, said: str, temperature: float
+) -> None:
+    for bias in ({str(banned): -100}, [[banned, False]]):
+        assert text(ask(regex="P|q", temperature=temperature, logit_bias=bias)) == said
 
 
 def test_presence_counts_once_and_frequency_each_time(ask: Ask) -> None:
@@ -167,6 +190,29 @@ def test_texts_are_sampled_as_chats_are(client: TestClient, tiny: str) -> None:
     assert said(logit_bias={str(P): 100}) == ["P" * 12]
 
 
+def test_a_text_is_told_as_many_of_the_likeliest_as_were_asked_for(
+    client: TestClient, tiny: str
+) -> None:
+    """Of two tokens that are spelled alike one is told, so there can be fewer."""
+    body = {"model": tiny, "prompt": "hello", "temperature": 0, "max_tokens": 1}
+    told = [
+        client.post("/v1/completions", json={**body, "logprobs": count}).json()["choices"][0]
+        for count in (0, 1, 5)
+    ]
+    assert [len(choice["logprobs"]["top_logprobs"][0]) for choice in told] == [1, 1, 5]
+
+
+def test_a_manifest_says_it_of_texts_too(
+    client: TestClient, tiny: str, write: Callable[..., Path]
+) -> None:
+    settings, said = {"ctx_len": 128, "cpu_threads": 1}, {"max_tokens": 3, "logit_bias": [[P, 100]]}
+    write("models/tiny/model.json", {"settings": settings, "parameters": said})
+    body = {"model": tiny, "prompt": "hello"}
+    for more, answer in (({}, "PPP"), ({"max_tokens": 5}, "PPPPP")):
+        choices = client.post("/v1/completions", json={**body, **more}).json()["choices"]
+        assert [choice["text"] for choice in choices] == [answer]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -205,22 +251,35 @@ def test_a_manifest_can_say_it_too(
             },
             lambda said: json.loads(said) == "b",
         ),
+        (
+            "response_format",
+            {"type": "json_object", "schema": OBJECT},
+            lambda said: json.loads(said) in ({"a": 1}, {"a": 2}),
+        ),
     ],
 )
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
+@pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_is_held_to_its_form(
-    client: TestClient, tiny: str, path: str, field: str, value: Any, matches: Callable[[str], Any]
+    client: TestClient,
+    tiny: str,
+    path: str,
+    field: str,
+    value: Any,
+    matches: Callable[[str], Any],
+    stream: bool,
 ) -> None:
     body = {
         "model": tiny,
         "messages": [{"role": "user", "content": "hello"}],
         "prompt": "hello",
         "max_tokens": 64,
+        "stream": stream,
         field: value,
     }
-    [choice] = client.post(f"/v1{path}", json=body).json()["choices"]
-    assert choice["finish_reason"] == "stop"
-    assert matches(choice["text"] if path == "/completions" else text(choice))
+    said, reason = answered(client.post(f"/v1{path}", json=body).text, stream=stream)
+    assert reason == "stop"
+    assert matches(said)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.tiny_gguf import write_tiny_gguf
+
 
 @pytest.fixture
 def post(client, echo):
@@ -67,6 +69,33 @@ def test_the_prompt_of_a_chat_is_counted_as_it_would_be_answered(client, write):
         "count": count,
         "max_model_len": 2048,
     }
+
+
+def test_a_chat_that_is_too_long_is_counted_whole(client, write):
+    """So a client can find out that it is too long, whatever `truncation` would leave out."""
+    settings = {"ctx_len": 8, "truncation": "auto", "prompt_template": "{prompt}"}
+    write("models/echo/model.json", {"engine": "echo", "settings": settings})
+    turns = [{"role": role, "content": "one two"} for role in ("user", "assistant") * 5]
+    chat = {"model": "echo", "messages": [*turns, {"role": "user", "content": "three"}]}
+    answer = client.post("/v1/chat/completions", json={**chat, "max_tokens": 1}).json()
+    assert answer["truncated_messages"] > 0
+    for truncation in (None, "auto", "disabled"):
+        told = client.post("/v1/chat/count_tokens", json={**chat, "truncation": truncation}).json()
+        assert told["count"] > told["max_model_len"] == 8
+
+
+def test_what_the_template_is_told_is_counted(client, write, data_folder):
+    write("models/tiny/model.json", {"settings": {"ctx_len": 128, "cpu_threads": 1}})
+    template = (
+        "{{ messages[0].content }}{{ mood }}{% if reasoning_effort == 'high' %} x y{% endif %}"
+    )
+    write_tiny_gguf(data_folder / "models/tiny/tiny.gguf", chat_template=template)
+
+    def count(**more):
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], **more}
+        return client.post("/v1/chat/count_tokens", json=body).json()["count"]
+
+    assert count() < count(chat_template_kwargs={"mood": "?"}) < count(reasoning_effort="high")
 
 
 def test_a_chat_that_cannot_be_answered_cannot_be_counted(post):

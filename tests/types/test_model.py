@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from jan_server.engines.base import Parameters
+from jan_server.parameters import ROWS, resolve
 from jan_server.types import model
 from jan_server.types.model import Manifest, ModelSettings, Source
 
@@ -37,6 +40,38 @@ def test_numbers_may_be_written_as_strings() -> None:
     )
     assert manifest.settings == ModelSettings(ctx_len=2048, ngl=100, embedding=True, cpu_threads=4)
     assert manifest.parameters == {"temperature": 0.7, "top_k": 40, "stream": True, "stop": "x"}
+
+
+PARAMETERS: dict[str, Any] = {
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "max_tokens": 5,
+    "token_limit": 6,
+    "top_k": 5,
+    "min_p": 0.5,
+    "typical_p": 0.5,
+    "mirostat": 2,
+    "mirostat_tau": 3.0,
+    "mirostat_eta": 0.5,
+    "repeat_penalty": 1.5,
+    "repeat_last_n": 5,
+    "presence_penalty": 0.5,
+    "frequency_penalty": 0.5,
+    "logit_bias": {"5": 1.0},
+    "seed": 5,
+    "stop": ["x"],
+    "ignore_eos": True,
+    "cache_prompt": False,
+}
+
+
+def test_what_a_request_may_say_of_an_answer_a_manifest_may_too() -> None:
+    manifest = Manifest.from_value({"parameters": PARAMETERS})
+    assert manifest.parameters == PARAMETERS
+    assert {row.names[0] for row in ROWS} <= PARAMETERS.keys()
+    chosen = msgspec.structs.asdict(resolve({}, [("model.json", manifest.parameters)]))
+    untouched = msgspec.structs.asdict(Parameters())
+    assert [name for name, value in chosen.items() if value == untouched[name]] == ["logprobs"]
 
 
 @pytest.mark.parametrize("keep_alive", [300, 0.5, -1, "300", "5m", "1h30m", "-1"])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from jan_server import engines
 from jan_server.engines.base import Finished, GenerationRequest, LoadedModel, ModelInfo, Piece
 from jan_server.engines.llama_cpp.engine import LlamaCppEngine
 from jan_server.engines.llama_cpp.library import open_library
-from jan_server.engines.llama_cpp.native import POOLED_LAST
+from jan_server.engines.llama_cpp.native import POOLED_LAST, NativeContext
 from jan_server.errors import ModelCannotRun
 from tests.engines.contract import ConstraintContract, EmbeddingContract, EngineContract
 from tests.engines.llama_cpp.conftest import spec_of
@@ -90,6 +91,21 @@ def test_there_are_as_many_slots_as_there_is_memory_for(tmp_path: Path):
         with closing(LlamaCppEngine().load(msgspec.structs.replace(spec, memory=memory))) as model:
             slots.append(model.info.slots)
     assert slots == [1, 4]
+
+
+def test_every_slot_is_warm_before_the_first_prompt(
+    tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+):
+    evaluated: list[int] = []
+    evaluate = NativeContext.eval
+
+    def watched(context: NativeContext, tokens: Sequence[int], **how: Any) -> None:
+        evaluated.append(id(context))
+        evaluate(context, tokens, **how)
+
+    monkeypatch.setattr(NativeContext, "eval", watched)
+    with closing(LlamaCppEngine().load(spec_of(tiny("llama bpe"), slots=3))) as model:
+        assert len(set(evaluated)) == model.info.slots == 3
 
 
 def test_a_text_begins_with_the_token_that_the_model_wants(tmp_path: Path):
