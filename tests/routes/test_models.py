@@ -367,6 +367,18 @@ def test_what_a_start_says_of_loading_holds_until_the_stop(client, echo, content
     assert loaded(client)[0]["slots"] == 1
 
 
+def test_all_that_a_start_says_of_loading_goes_before_the_manifest(client, write):
+    own = {"ctx_len": 32, "ngl": 1, "cpu_threads": 1, "n_parallel": 1, "keep_alive": 1}
+    write("models/m/model.json", {"engine": "echo", "settings": own})
+    said = {"ctx_len": 64, "ngl": 7, "cpu_threads": 3, "n_parallel": 2, "keep_alive": "1h"}
+    client.put("/v1/models/m/start", json=said)
+    models = client.app.state.services.models
+    model = models.ready("m")
+    spec = models.spec(model)
+    assert (spec.ctx_len, spec.gpu_layers, spec.threads, spec.slots) == (64, 7, 3, 2)
+    assert models.keep_alive(model) == 3600
+
+
 def test_a_start_that_says_nothing_is_as_the_manifest_has_it(client, write):
     settings = {"n_parallel": 2, "keep_alive": "1h"}
     write("models/m/model.json", {"engine": "echo", "settings": settings})

@@ -15,6 +15,7 @@ from jan_server.engines.ctransformers.builds import Build, choose_build
 from jan_server.engines.ctransformers.library import NativeModel
 from jan_server.errors import ModelCannotRun
 from tests.engines.ctransformers.conftest import Changed
+from tests.engines.mapped import mapped
 from tests.tiny_gguf import write_tiny_gguf
 
 LINUX: dict[str, Any] = {
@@ -89,6 +90,16 @@ assert ctransformers.AutoModelForCausalLM
 library.open_library(builds.find_build(0))
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is mapped")
+def test_models_of_one_file_share_its_pages(native: NativeModel, tmp_path: Path) -> None:
+    loaded = library.open_library(builds.find_build(0))
+    path = tmp_path / "tiny.gguf"
+    another = NativeModel(loaded, path, context_length=64, gpu_layers=0)
+    assert mapped(path) == ["r--s", "r--s"]
+    another.close()
+    assert mapped(path) == ["r--s"]
 
 
 def test_a_model_evaluates_and_gives_logits(native: NativeModel) -> None:

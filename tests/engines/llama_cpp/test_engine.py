@@ -20,6 +20,7 @@ from jan_server.engines.llama_cpp.native import POOLED_LAST, NativeContext
 from jan_server.errors import ModelCannotRun
 from tests.engines.contract import ConstraintContract, EmbeddingContract, EngineContract
 from tests.engines.llama_cpp.conftest import spec_of
+from tests.engines.mapped import mapped
 from tests.tiny_gguf import CHATML, write_tiny_gguf
 
 PROMPT = "<|im_start|>user\nHello world, what is the capital of France<|im_end|>\n"
@@ -93,19 +94,44 @@ def test_there_are_as_many_slots_as_there_is_memory_for(tmp_path: Path):
     assert slots == [1, 4]
 
 
-def test_every_slot_is_warm_before_the_first_prompt(
+def test_every_slot_is_warm_before_the_first_prompt_with_as_many_threads_as_told(
     tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ):
-    evaluated: list[int] = []
+    evaluated: list[tuple[int, int]] = []
     evaluate = NativeContext.eval
 
-    def watched(context: NativeContext, tokens: Sequence[int], **how: Any) -> None:
-        evaluated.append(id(context))
-        evaluate(context, tokens, **how)
+    def watched(context: NativeContext, tokens: Sequence[int], *, threads: int, **how: Any) -> None:
+        evaluated.append((id(context), threads))
+        evaluate(context, tokens, threads=threads, **how)
 
     monkeypatch.setattr(NativeContext, "eval", watched)
-    with closing(LlamaCppEngine().load(spec_of(tiny("llama bpe"), slots=3))) as model:
-        assert len(set(evaluated)) == model.info.slots == 3
+    spec = msgspec.structs.replace(spec_of(tiny("llama bpe"), slots=3), threads=2)
+    with closing(LlamaCppEngine().load(spec)) as model:
+        assert len({context for context, _ in evaluated}) == model.info.slots == 3
+        assert {threads for _, threads in evaluated} == {2}
+
+
+def test_as_many_layers_as_told_go_to_the_gpu(
+    tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+):
+    library, layers = open_library(), []
+    load = library.llama_model_load_from_file
+
+    def watched(path: bytes, params: Any) -> Any:
+        layers.append(params.n_gpu_layers)
+        return load(path, params)
+
+    monkeypatch.setattr(library, "llama_model_load_from_file", watched)
+    spec = msgspec.structs.replace(spec_of(tiny("llama bpe")), gpu_layers=1)
+    LlamaCppEngine().load(spec).close()
+    assert layers == [1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is mapped")
+def test_all_slots_have_the_same_mapped_weights(tmp_path: Path):
+    path = write_tiny_gguf(tmp_path / "m.gguf")
+    with closing(LlamaCppEngine().load(spec_of(path, slots=3))):
+        assert len(mapped(path)) == 1
 
 
 def test_a_text_begins_with_the_token_that_the_model_wants(tmp_path: Path):
