@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,22 @@ def answered(body: str, *, stream: bool) -> tuple[str, str]:
 
 def test_with_a_seed_the_answer_is_the_same(ask: Ask) -> None:
     assert text(ask()) == text(ask()) != text(ask(seed=2))
+
+
+def test_with_a_seed_the_answer_is_the_same_whatever_else_runs(
+    ask: Ask, write: Callable[..., Path]
+) -> None:
+    alone = text(ask())
+    settings = {"ctx_len": 128, "cpu_threads": 1, "n_parallel": 3}
+    write("models/tiny/model.json", {"settings": settings})
+
+    def answer(number: int) -> str:
+        other = [{"role": "user", "content": f"hello {number}"}]
+        return text(ask(messages=other, seed=number) if number % 2 else ask())
+
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(answer, range(16)))
+    assert answers[::2] == [alone] * 8
 
 
 @pytest.mark.parametrize(
