@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -96,12 +96,16 @@ def host(engine: Path, write: Callable[..., Path], data_folder: Path) -> Iterato
         yield base.removeprefix("http://")
 
 
-@contextmanager
-def asking(host: str, content: str, *, stream: bool) -> Iterator[HTTPConnection]:
+def asking(host: str, content: str, *, stream: bool) -> AbstractContextManager[HTTPConnection]:
     """A chat that is asked for; leaving is closing."""
-    body = {"model": "m", "messages": [{"role": "user", "content": content}], "stream": stream}
+    messages = [{"role": "user", "content": content}]
+    return sending(host, "/chat/completions", {"messages": messages, "stream": stream})
+
+
+@contextmanager
+def sending(host: str, path: str, body: dict[str, Any]) -> Iterator[HTTPConnection]:
     with closing(HTTPConnection(host, timeout=PATIENCE)) as connection:
-        connection.request("POST", "/v1/chat/completions", json.dumps(body))
+        connection.request("POST", f"/v1{path}", json.dumps({"model": "m", **body}))
         yield connection
 
 
@@ -171,3 +175,25 @@ def test_who_leaves_while_it_loads_is_not_answered_and_the_next_finds_it_loaded(
     assert answer(host) == "done"
     assert get(host, "/v1/models/m")["state"] == "running"
     assert told(engine) == ["loading", "done", "over"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/completions", {"prompt": "x"}),
+        ("/completions", {"prompt": "x", "stream": True}),
+        ("/embeddings", {"input": "x"}),
+        ("/tokenize", {"content": "x"}),
+        ("/detokenize", {"tokens": [0]}),
+        ("/chat/count_tokens", {"messages": [{"role": "user", "content": "x"}]}),
+    ],
+)
+def test_nobody_waits_for_a_load_who_has_left(
+    host: str, engine: Path, path: str, body: dict[str, Any]
+) -> None:
+    (engine / "load slowly").touch()
+    with sending(host, path, body):
+        until(lambda: told(engine) == ["loading"])
+        assert loaded(host)["waiting"] == 1
+    until(lambda: loaded(host)["waiting"] == 0)
+    (engine / "load slowly").unlink()

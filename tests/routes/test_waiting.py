@@ -19,8 +19,9 @@ PATIENCE = 20
 
 
 @pytest.fixture
-def base(data_folder: Path, echo: str) -> Iterator[str]:
-    """A server whose only model has one slot."""
+def base(data_folder: Path, echo: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server whose only model has one slot; whoever waits too long for it hears nothing."""
+    monkeypatch.setattr(answering, "HEARTBEAT", 3.0 * PATIENCE)
     with served(Settings(data_folder=data_folder, fsync=False, watch="off")) as base:
         yield base.removeprefix("http://")
 
@@ -42,8 +43,8 @@ def lines(response: HTTPResponse) -> Iterator[str]:
     return (line for raw in response if (line := raw.decode().strip()))
 
 
-# Takes twenty seconds when nobody ends it.
-LONG = "one [[slow 0.05]] " + "more " * 400
+# Takes twice our patience when nobody ends it.
+LONG = "one [[slow 0.05]] " + "more " * 800
 
 
 @contextmanager
