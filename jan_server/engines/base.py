@@ -233,7 +233,10 @@ class LoadedModel(Protocol):
         ...
 
     def held(self, slot: int) -> Sequence[int]:
-        """The tokens whose evaluation the slot still holds; of one that answers nothing now."""
+        """The tokens whose evaluation the slot still holds; of one that answers nothing now.
+
+        Called by another thread than the slot's, which may do then what comes after Finished.
+        """
         ...
 
     def generate(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -124,35 +123,34 @@ class Serving:
 
     def _work(self, slot: int) -> None:
         while (job := self._dispatch.next(slot)) is not None:
-            with closing(self._events(job, slot)) as events:
-                last = self._answer(job, events)
-                if isinstance(last, wire.Cancelled):
-                    events.close()
-                # First the slot: who asks again after the last reply finds it free.
-                self._dispatch.release(slot)
-                self._send(last)
-                self._rest(slot, events)
+            events = self._events(job, slot)
+            last = self._answer(job, events)
+            # First the slot: who asks again after the last reply finds it free.
+            self._dispatch.release(slot)
+            self._send(last)
+            self._leave(events, goes_on=isinstance(last, wire.Done), slot=slot)
 
-    def _answer(self, job: Job, events: Iterator[Event]) -> wire.Reply:
+    def _answer(self, job: Job, events: Generator[Event]) -> wire.Reply:
         """The last reply, when all others are sent."""
         try:
             for event in gathered(self._until_cancelled(events, job.id)):
                 self._send(wire.Emitted(job.id, event))
                 if isinstance(event, Finished | Embedded):
-                    break
+                    return wire.Done(job.id)
+            events.close()
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it is told
             return failure(error, id=job.id)
         cancelled = self._dispatch.is_cancelled(job.id)
         return wire.Cancelled(job.id) if cancelled else wire.Done(job.id)
 
-    def _rest(self, slot: int, events: Iterator[Event]) -> None:
-        """What an engine does after its last event: nobody waits for it."""
-        if self._dispatch.is_wanted(slot):
-            return
+    def _leave(self, events: Generator[Event], *, goes_on: bool, slot: int) -> None:
+        """Let the engine do what comes after its last event, unless somebody waits; close it."""
         try:
-            next(events, None)
+            if goes_on and not self._dispatch.is_wanted(slot):
+                next(events, None)
+            events.close()
         except Exception as error:  # noqa: BLE001 - the answer is out already; it is logged
-            failure(error)
+            print(frames(error), file=sys.stderr, flush=True)
 
     def _events(self, job: Job, slot: int) -> Generator[Event]:
         prompt = list(job.prompt)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jan_server import engines
+from jan_server.engines import machine
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.echo import EchoEngine
 from jan_server.errors import ModelCannotRun
@@ -142,7 +143,10 @@ def test_an_engine_is_made_by_its_name():
         (ModelSpec(id="m", engine="echo"), "echo"),
     ],
 )
-def test_the_start_line_says_what_would_compute(spec: ModelSpec, described: str):
+def test_the_start_line_says_what_would_compute(
+    spec: ModelSpec, described: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(machine, "usable_cpus", lambda: set(range(8)))
     assert engines.describe(spec) == described
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from jan_server.engines import wire
-from jan_server.engines.base import Event, GenerationRequest, Piece, Queued
+from jan_server.engines.base import Event, GenerationRequest, Piece, Progress, Queued
 from jan_server.engines.echo import EchoModel
 from jan_server.engines.serving import Serving
 
@@ -130,6 +130,30 @@ def test_an_error_in_it_is_logged_and_the_slot_goes_on(
 
     heard = Heard()
     serving = Serving(Lingering(afterwards), heard.send)
+    for id, prompt in ((1, "once"), (2, "again")):
+        ask(serving, id, prompt)
+        assert heard.until(wire.Done(id)) == prompt
+    serving.close()
+    assert "no power left" in capfd.readouterr().err
+
+
+class Untidy(EchoModel):
+    """Fails when an answer's generator is closed."""
+
+    def generate(
+        self, prompt: Sequence[int], request: GenerationRequest, *, slot: int = 0
+    ) -> Iterator[Event]:
+        try:
+            yield from super().generate(prompt, request, slot=slot)
+            yield Progress(len(prompt))
+        finally:
+            if self.detokenize(prompt) == "once":
+                raise RuntimeError("no power left")
+
+
+def test_an_error_at_the_close_is_that_answers_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    heard = Heard()
+    serving = Serving(Untidy(64, 1), heard.send)
     for id, prompt in ((1, "once"), (2, "again")):
         ask(serving, id, prompt)
         assert heard.until(wire.Done(id)) == prompt

@@ -64,7 +64,7 @@ def declare(library: Any, functions: Mapping[str, tuple[Any, list[Any]]]) -> Non
 class Product:
     """A matrix, a `ggml_tensor *` with `rows` of `width`, times vectors.
 
-    One thread at a time; `close` frees its memory, which is not the matrix's.
+    One thread at a time; `close` frees its memory, which is not the matrix's. Raises MemoryError.
     """
 
     def __init__(self, library: Any, matrix: Any, *, width: int, rows: int) -> None:
@@ -74,6 +74,8 @@ class Product:
         # For each of the three that are made, what keeps their data aligned too.
         overhead = library.ggml_graph_overhead() + 4 * library.ggml_tensor_overhead()
         self._context = library.ggml_init(_InitParams(overhead + sum(self._sizes), None, False))
+        if not self._context:
+            raise MemoryError("ggml has no room for another context")
         self._vector = library.ggml_new_tensor_1d(self._context, _FLOAT, width)
         self._result = library.ggml_mul_mat(self._context, matrix, self._vector)
         self._graph = library.ggml_new_graph(self._context)

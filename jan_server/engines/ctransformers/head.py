@@ -1,4 +1,4 @@
-"""The last step of a model, for the last token of a prompt alone.
+"""The last step of a model: left out for a prompt's tokens, and made for the last one alone.
 
 The head is the matrix that makes a score for every token of the vocabulary. The library of 2023
 applies it to every token of a prompt and throws all but the last one's scores away: with 49k tokens

@@ -203,6 +203,10 @@ class NativeModel:
             logits = self._library.llama_get_logits(self._context)
             self._head.apply(state, logits, threads=threads)
 
+    def keep(self, count: int) -> int:
+        """See Native.keep."""
+        return count  # Whatever comes after is written over.
+
     def _eval(self, array: Any, count: int, n_past: int, threads: int) -> None:
         if threads > 1:
             keep_off_this_core()

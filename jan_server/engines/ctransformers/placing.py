@@ -7,7 +7,8 @@ evaluation takes 20 to 45 ms instead of 4. Two cores that serve a chat had that 
 evaluations, and never while the new threads may not use the maker's core.
 
 The library makes threads without attributes of their own, so what counts is the process's default,
-which glibc lets set. Elsewhere nothing is done.
+which glibc lets set. Elsewhere nothing is done; nor where a sandbox lets nobody choose cores, since
+there a thread that is to use some cannot be made at all, and the library aborts.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ _ATTRIBUTES = 256
 
 def find_libc() -> Any | None:
     """The C library of this process, where it can do it."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    try:
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+    except OSError:
+        return None
     libc = ctypes.CDLL(None)
     names = ("pthread_setattr_default_np", "pthread_attr_setaffinity_np", "sched_getcpu")
     return libc if all(hasattr(libc, name) for name in names) else None

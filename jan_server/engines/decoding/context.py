@@ -24,7 +24,7 @@ CHUNK = LARGEST_BATCH
 def cut(start: int, length: int) -> list[range]:
     """The places of a prompt from `start` on, in parts that are evaluated at once.
 
-    What fits into one is one: with a few tokens each part costs as much as half a token more.
+    What fits into one is one: a part beside it costs as much as half a token more.
     """
     if length - start <= CHUNK:
         return [range(start, length)]
@@ -57,6 +57,7 @@ class Context:
         count = min(common_prefix(self.evaluated, prompt), len(prompt) - 1)
         if exactly:
             count = min(count // CHUNK * CHUNK, self.whole)
+        count = self._native.keep(count)
         self.forget(count)
         return count
 

@@ -26,7 +26,7 @@ from jan_server.engines.base import (
     Started,
 )
 from jan_server.engines.constraints import Constraints, Guide
-from jan_server.engines.decoding.context import Context
+from jan_server.engines.decoding.context import CHUNK, Context
 from jan_server.engines.decoding.cores import Cores
 from jan_server.engines.decoding.native import Floats
 from jan_server.engines.decoding.sampling import Sampler, check_bias, likelihoods
@@ -104,9 +104,10 @@ class DecodedModel:
                 prompt_seconds=read - begun,
                 answer_seconds=time.perf_counter() - read,
             )
-        # The user reads now; the next turn begins with the whole answer.
+        # The user reads now; the next turn begins with the whole answer. (No more of a long end
+        # than can be broken off.)
         if left and request.cache_prompt:
-            context.go_on(left, with_logits=False)
+            context.go_on(left[:CHUNK], with_logits=False)
 
     def embed(self, prompt: Sequence[int], *, slot: int = 0) -> Iterator[Event]:
         context = self._contexts[slot]

@@ -26,6 +26,10 @@ class Native(Protocol):
         """
         ...
 
+    def keep(self, count: int) -> int:
+        """Hold the first `count` tokens only; how many it holds then: none, where it cannot."""
+        ...
+
     def logits(self) -> Floats:
         """Those of the last token evaluated: a view, overwritten by the next `eval`, read only."""
         ...

@@ -23,7 +23,7 @@ class Pace:
     """Times are in seconds by one clock; not thread-safe."""
 
     def __init__(self) -> None:
-        self._usual: dict[bool, float] = {}
+        self._usual: dict[int, float] = {}
         self._lost = 0.0
         self._rest = SHORTEST_REST
         self._rests_until = float("-inf")
@@ -39,10 +39,10 @@ class Pace:
         """An evaluation of so many tokens is done. One thread waits for none: it tells nothing."""
         if threads == 1:
             return
-        many = tokens > 1
+        size = tokens.bit_length()  # The more at once, the less for each: they share what is read.
         each = seconds / tokens
-        usual = min(self._usual.get(many, each), each)
-        self._usual[many] = usual * GROWTH
+        usual = min(self._usual.get(size, each), each)
+        self._usual[size] = usual * GROWTH
         lost = min(seconds - SLOW * usual * tokens, HICCUP)
         self._lost = max(0.0, self._lost / 2 + lost)
         if self._lost > TOO_MUCH:

@@ -117,6 +117,15 @@ class NativeContext:
         self._keep(n_past)
         self._decode(tokens, with_logits=with_logits)
 
+    def keep(self, count: int) -> int:
+        """See Native.keep. From a recurrent model's one state no end can be taken."""
+        there = len(self._tokens)
+        if count < there and not self._library.llama_memory_seq_rm(self._memory, 0, count, -1):
+            self._library.llama_memory_clear(self._memory, False)
+            count = 0
+        del self._tokens[count:]
+        return count
+
     def logits(self) -> Floats:
         """Those of the last token evaluated: a view, overwritten by the next `eval`, read only."""
         address = self._library.llama_get_logits_ith(self._pointer, -1)
@@ -166,16 +175,9 @@ class NativeContext:
             self._threads = threads
 
     def _keep(self, count: int) -> None:
-        """Forget all but the first `count` tokens."""
-        if count == len(self._tokens):
-            return
+        """As `keep`, and what cannot be held is evaluated again."""
         kept = self._tokens[:count]
-        if self._library.llama_memory_seq_rm(self._memory, 0, count, -1):
-            self._tokens = kept
-            return
-        self._library.llama_memory_clear(self._memory, False)
-        self._tokens = []
-        for start in range(0, count, LARGEST_BATCH):
+        for start in range(self.keep(count), count, LARGEST_BATCH):
             self._decode(kept[start : start + LARGEST_BATCH], with_logits=False)
 
     def _decode(self, tokens: Sequence[int], *, with_logits: bool) -> None:

@@ -55,6 +55,18 @@ def test_where_there_is_one_core_alone_they_use_it(allowed: set[int]) -> None:
     assert cores_of_a_new_thread() == {core}
 
 
+def test_where_nobody_may_choose_cores_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under systemd's `SystemCallFilter=~@resources`: making a thread would fail."""
+
+    def refuse(*_arguments: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    assert placing.find_libc() is None
+    monkeypatch.delattr(os, "sched_setaffinity")
+    assert placing.find_libc() is None
+
+
 @pytest.mark.parametrize("lacking", ["pthread_setattr_default_np", "sched_getcpu"])
 def test_a_system_without_it_is_left_alone(
     allowed: set[int], lacking: str, monkeypatch: pytest.MonkeyPatch

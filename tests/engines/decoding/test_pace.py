@@ -60,11 +60,14 @@ def test_a_little_too_slow_again_and_again_is_too_much(pace: Pace) -> None:
     assert pace.limit(2, now=10) == 1
 
 
-def test_single_tokens_are_not_measured_by_those_of_a_prompt(pace: Pace) -> None:
-    """Two of a prompt take half as long each: they share what is read."""
-    pace.took(2 * USUAL / 4, threads=2, tokens=2, now=0)
-    slow(pace, 9, now=10, seconds=USUAL + 0.001)
-    assert pace.limit(2, now=10) == 2
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 8])
+def test_few_tokens_at_once_are_not_measured_by_many(tokens: int) -> None:
+    """Of a large model: one takes 130 ms, as what is read for it does, of 64 each 20."""
+    pace = Pace()
+    pace.took(64 * 0.02, threads=2, tokens=64, now=0)
+    for now in range(10, 20):
+        pace.took(0.13 + 0.01 * tokens, threads=2, tokens=tokens, now=now)
+        assert pace.limit(2, now=now) == 2
 
 
 def test_rests_become_longer_until_it_is_better(pace: Pace) -> None:

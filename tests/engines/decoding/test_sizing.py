@@ -29,8 +29,11 @@ def test_there_are_up_to_four_slots_as_memory_has_room(
     assert choose_slots(asked, weights=1000, each=100, memory=memory) == slots
 
 
-@pytest.mark.parametrize(("asked", "threads"), [(3, 3), (None, machine.physical_cores())])
-def test_threads_are_those_asked_for_else_one_for_each_core(
-    asked: int | None, threads: int
+@pytest.mark.parametrize(
+    ("asked", "threads"), [(3, 3), (8, 8), (9, 8), (None, machine.physical_cores())]
+)
+def test_threads_are_those_asked_for_else_one_for_each_core_and_no_more_than_cpus(
+    asked: int | None, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(machine, "usable_cpus", lambda: set(range(8)))
     assert threads_of(ModelSpec(id="m", engine="e", threads=asked)) == threads

@@ -13,7 +13,16 @@ import msgspec
 import pytest
 
 from jan_server import engines
-from jan_server.engines.base import Finished, GenerationRequest, LoadedModel, ModelInfo, Piece
+from jan_server.engines import machine
+from jan_server.engines.base import (
+    Finished,
+    GenerationRequest,
+    LoadedModel,
+    ModelInfo,
+    Piece,
+    Progress,
+    Started,
+)
 from jan_server.engines.llama_cpp.engine import LlamaCppEngine
 from jan_server.engines.llama_cpp.library import open_library
 from jan_server.engines.llama_cpp.native import POOLED_LAST, NativeContext
@@ -105,10 +114,25 @@ def test_every_slot_is_warm_before_the_first_prompt_with_as_many_threads_as_told
         evaluate(context, tokens, threads=threads, **how)
 
     monkeypatch.setattr(NativeContext, "eval", watched)
+    monkeypatch.setattr(machine, "usable_cpus", lambda: {0, 1})
     spec = msgspec.structs.replace(spec_of(tiny("llama bpe"), slots=3), threads=2)
     with closing(LlamaCppEngine().load(spec)) as model:
         assert len({context for context, _ in evaluated}) == model.info.slots == 3
         assert {threads for _, threads in evaluated} == {2}
+
+
+@pytest.mark.parametrize(("kind", "cached"), [("llama bpe", 90), ("mamba bpe", 0)])
+def test_what_a_slot_cannot_keep_is_not_called_cached_and_read_in_chunks(
+    tiny: Callable[[str], Path], kind: str, cached: int
+):
+    prompt = [(number * 37) % 400 + 60 for number in range(100)]
+    request = GenerationRequest(prompt="", temperature=0.0, max_tokens=0)
+    with closing(LlamaCppEngine().load(spec_of(tiny(kind)))) as model:
+        list(model.generate(prompt, request))
+        started, *events = model.generate([*prompt[:90], *prompt[50:60]], request)
+    assert started == Started(cached)
+    ends = [64, 100] if cached == 0 else [100]
+    assert events[:-1] == [Progress(end) for end in ends]
 
 
 def test_as_many_layers_as_told_go_to_the_gpu(

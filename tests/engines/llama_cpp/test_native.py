@@ -57,6 +57,16 @@ def test_what_was_forgotten_is_evaluated_again_in_batches(native: Native):
     fresh.close()
 
 
+@pytest.mark.parametrize(("kind", "held"), [("llama bpe", 4), ("mamba bpe", 0)])
+def test_it_says_what_stays(native: Native, kind: str, held: int):
+    context = context_of(native(kind))
+    logits = logits_of(context, TOKENS, past=0)
+    assert context.keep(len(TOKENS)) == len(TOKENS)
+    assert context.keep(4) == held
+    assert logits_of(context, TOKENS[held:], past=held) == pytest.approx(logits, abs=1e-4)
+    context.close()
+
+
 def test_how_many_threads_compute_changes_no_logits(tmp_path: Path):
     path = write_tiny_gguf(tmp_path / "long.gguf", context_length=640)
     model = NativeModel(library.open_library(), path, gpu_layers=0)
