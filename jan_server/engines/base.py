@@ -111,7 +111,6 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Where in the model's space a text lies. The prompt is as a GenerationRequest's."""
 
     prompt: str | tuple[int, ...]
-    cache_prompt: bool = True
 
 
 class GenerationRequest(Parameters, frozen=True, kw_only=True, tag=True):

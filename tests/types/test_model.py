@@ -46,14 +46,18 @@ PARAMETERS: dict[str, Any] = {
     "temperature": 0.5,
     "top_p": 0.5,
     "max_tokens": 5,
+    "max_completion_tokens": 7,
     "token_limit": 6,
+    "n_predict": 8,
     "top_k": 5,
     "min_p": 0.5,
     "typical_p": 0.5,
+    "typ_p": 0.6,
     "mirostat": 2,
     "mirostat_tau": 3.0,
     "mirostat_eta": 0.5,
     "repeat_penalty": 1.5,
+    "repetition_penalty": 1.6,
     "repeat_last_n": 5,
     "presence_penalty": 0.5,
     "frequency_penalty": 0.5,
@@ -68,7 +72,7 @@ PARAMETERS: dict[str, Any] = {
 def test_what_a_request_may_say_of_an_answer_a_manifest_may_too() -> None:
     manifest = Manifest.from_value({"parameters": PARAMETERS})
     assert manifest.parameters == PARAMETERS
-    assert {row.names[0] for row in ROWS} <= PARAMETERS.keys()
+    assert PARAMETERS.keys() == {name for row in ROWS for name in row.names}
     chosen = msgspec.structs.asdict(resolve({}, [("model.json", manifest.parameters)]))
     untouched = msgspec.structs.asdict(Parameters())
     assert [name for name, value in chosen.items() if value == untouched[name]] == ["logprobs"]
