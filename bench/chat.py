@@ -16,12 +16,13 @@ from bench.figure import Figure
 from bench.served import serving
 from bench.streamed import Client
 from bench.subject import Answer, Question, Subject, answer_in_process
-from jan_server.engines.base import LoadedModel
+from jan_server.engines.base import LoadedModel, Parameters
 from jan_server.engines.ctransformers.engine import CTransformersEngine
 
 LONG = Question(text="Tell me a long story about a lighthouse keeper.", max_tokens=64)
-# Drawn with a seed, the two sides say the same words, bit for bit.
-DRAWN = msgspec.structs.replace(LONG, temperature=0.8, seed=1)
+# Drawn with a seed, the two sides say the same words, bit for bit. The server would take `top_p`
+# from the model's manifest.
+DRAWN = msgspec.structs.replace(LONG, temperature=0.8, seed=1, more={"top_p": Parameters().top_p})
 SHORT = Question(text="What is the capital of France?", max_tokens=1)
 LONG_ROUNDS = 30
 SHORT_ROUNDS = 40
