@@ -96,5 +96,7 @@ class Context:
         self._native.close()
 
     def _evaluate(self, tokens: Sequence[int], *, past: int, with_logits: bool = True) -> None:
-        with self._cores.evaluating(len(tokens)) as threads:
+        # What is held is looked through for each token, and without logits there is no head.
+        kind = past.bit_length(), with_logits
+        with self._cores.evaluating(len(tokens), kind) as threads:
             self._native.eval(tokens, n_past=past, threads=threads, with_logits=with_logits)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from jan_server.engines.decoding.pace import Pace
@@ -49,8 +49,11 @@ class Cores:
                 self._answers -= 1
 
     @contextmanager
-    def evaluating(self, tokens: int = 1) -> Iterator[int]:
-        """The number of threads to evaluate so many tokens with, once so many cores are free."""
+    def evaluating(self, tokens: int = 1, kind: Hashable = None) -> Iterator[int]:
+        """The number of threads to evaluate so many tokens with, once so many cores are free.
+
+        `kind` is of evaluations that take as long for each token, or half as long.
+        """
         with self._lock:
             wanted = share(self.count, self._answers)
             threads = self._pace.limit(wanted, now=time.monotonic())
@@ -66,7 +69,7 @@ class Cores:
             self._give_back(threads)
         with self._lock:
             now = time.monotonic()
-            self._pace.took(now - begun, threads=threads, tokens=tokens, now=now)
+            self._pace.took(now - begun, threads=threads, tokens=tokens, now=now, kind=kind)
 
     def _take(self, threads: int) -> bool:
         if self._waiting or self._free < threads:

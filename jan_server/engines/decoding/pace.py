@@ -10,6 +10,8 @@ better. One alone is a hiccup of the system, after which all goes on as before.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 SLOW = 2.0
 # Seconds beyond what is slow: what one evaluation counts for at most, and how much is too much.
 HICCUP = 0.02
@@ -23,7 +25,7 @@ class Pace:
     """Times are in seconds by one clock; not thread-safe."""
 
     def __init__(self) -> None:
-        self._usual: dict[int, float] = {}
+        self._usual: dict[Hashable, float] = {}
         self._lost = 0.0
         self._rest = SHORTEST_REST
         self._rests_until = float("-inf")
@@ -35,14 +37,20 @@ class Pace:
         """So many of these threads are worth it now."""
         return max(1, threads // 2) if now < self._rests_until else threads
 
-    def took(self, seconds: float, *, threads: int, tokens: int, now: float) -> None:
-        """An evaluation of so many tokens is done. One thread waits for none: it tells nothing."""
+    def took(
+        self, seconds: float, *, threads: int, tokens: int, now: float, kind: Hashable = None
+    ) -> None:
+        """An evaluation of so many tokens is done, to be compared with others of its `kind`.
+
+        One thread waits for none: it tells nothing.
+        """
         if threads == 1:
             return
-        size = tokens.bit_length()  # The more at once, the less for each: they share what is read.
+        # The more at once, the less for each: they share what is read.
+        alike = kind, tokens.bit_length()
         each = seconds / tokens
-        usual = min(self._usual.get(size, each), each)
-        self._usual[size] = usual * GROWTH
+        usual = min(self._usual.get(alike, each), each)
+        self._usual[alike] = usual * GROWTH
         lost = min(seconds - SLOW * usual * tokens, HICCUP)
         self._lost = max(0.0, self._lost / 2 + lost)
         if self._lost > TOO_MUCH:

@@ -162,3 +162,20 @@ def test_an_embedding_is_the_last_tokens_state(make: Callable[..., Context]) -> 
     assert first.shape == (64,)
     context.go_on([3])
     assert not np.array_equal(context.embedding(), first)
+
+
+def test_evaluations_are_compared_with_those_behind_as_much_and_with_logits_or_without(
+    make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, asked = make(), []
+    evaluating = context._cores.evaluating
+
+    def watched(tokens: int, kind: object) -> object:
+        asked.append((tokens, kind))
+        return evaluating(tokens, kind)
+
+    monkeypatch.setattr(context._cores, "evaluating", watched)
+    logits_after(context, PROMPT[:100])
+    context.go_on([5])
+    context.go_on([6], with_logits=False)
+    assert asked == [(64, (0, False)), (36, (7, True)), (1, (7, True)), (1, (7, False))]

@@ -70,6 +70,14 @@ def test_few_tokens_at_once_are_not_measured_by_many(tokens: int) -> None:
         assert pace.limit(2, now=now) == 2
 
 
+def test_what_is_of_another_kind_is_not_compared(pace: Pace) -> None:
+    """Without logits, or behind few tokens, one may take a tenth of the time."""
+    for now in range(10, 20):
+        pace.took(USUAL, threads=2, tokens=1, now=now, kind=(5, False))
+        pace.took(USUAL * 10, threads=2, tokens=1, now=now, kind=(12, True))
+        assert pace.limit(2, now=now) == 2
+
+
 def test_rests_become_longer_until_it_is_better(pace: Pace) -> None:
     now, rests = 10.0, []
     for _ in range(7):
