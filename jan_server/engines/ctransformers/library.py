@@ -237,6 +237,9 @@ class NativeModel:
         count = self._library.llama_tokenize_with_model(self._model, text, buffer, room, False)
         return buffer[: max(count, 0)]
 
+    def rest(self) -> None:
+        """See Native.rest. The library makes threads for an evaluation, and ends them with it."""
+
     def close(self) -> None:
         """Free the memory; the views of the logits are gone with it."""
         if self._head:

@@ -47,6 +47,7 @@ class Context:
     def warm_up(self) -> None:
         """Evaluate a token: the weights are in memory then, and no prompt waits for them."""
         self._evaluate([0], past=0)
+        self.rest()
 
     def reuse(self, prompt: Sequence[int], *, exactly: bool) -> int:
         """Keep what the prompt begins with, forget the rest: how many tokens of it are held now.
@@ -91,6 +92,10 @@ class Context:
     def embedding(self) -> Floats:
         """See Native.embedding."""
         return self._native.embedding()
+
+    def rest(self) -> None:
+        """See Native.rest; in the thread that evaluated."""
+        self._native.rest()
 
     def close(self) -> None:
         self._native.close()

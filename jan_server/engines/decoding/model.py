@@ -88,6 +88,14 @@ class DecodedModel:
         self, prompt: Sequence[int], request: GenerationRequest, *, slot: int = 0
     ) -> Iterator[Event]:
         context = self._contexts[slot]
+        try:
+            yield from self._answer(context, prompt, request)
+        finally:
+            context.rest()
+
+    def _answer(
+        self, context: Context, prompt: Sequence[int], request: GenerationRequest
+    ) -> Iterator[Event]:
         guide = self._guide(request)
         with self._cores.answering():
             begun = time.perf_counter()
@@ -111,10 +119,13 @@ class DecodedModel:
 
     def embed(self, prompt: Sequence[int], *, slot: int = 0) -> Iterator[Event]:
         context = self._contexts[slot]
-        with self._cores.answering():
-            yield from self._read(context, prompt, exactly=True)
-            vector = context.embedding().astype(np.float64)
+        try:
+            with self._cores.answering():
+                yield from self._read(context, prompt, exactly=True)
+                vector = context.embedding().astype(np.float64)
             yield Embedded((vector / (np.linalg.norm(vector) or 1.0)).tolist())
+        finally:
+            context.rest()
 
     def close(self) -> None:
         for context in self._contexts:

@@ -38,6 +38,10 @@ class Native(Protocol):
         """The last token's state before the head, as `logits`."""
         ...
 
+    def rest(self) -> None:
+        """Let go of the threads that computed for this one: for now it evaluates no more."""
+        ...
+
     def close(self) -> None:
         """Free the memory; the views are gone with it."""
         ...

@@ -29,6 +29,9 @@ from jan_server.errors import ModelCannotRun
 # llama.h's enum llama_pooling_type.
 POOLED_NOT, POOLED_LAST = 0, 3
 
+OMP_PAUSE_SOFT = 1
+"""omp.h's `omp_pause_soft`."""
+
 
 class NativeModel:
     """The weights and the vocabulary. Freed with the last of its contexts, or by `close`."""
@@ -149,6 +152,16 @@ class NativeContext:
             return _view(address, self.width).copy()
         finally:
             self._library.llama_set_embeddings(self._pointer, False)
+
+    def rest(self) -> None:
+        """See Native.rest.
+
+        GNU's OpenMP keeps threads for every thread that computed with it. Where they are more than
+        CPUs in all, it lets none wait by spinning: decoding in a slot's thread was half as fast,
+        since the thread that had loaded the model had some too.
+        """
+        if pause := getattr(self._library, "omp_pause_resource_all", None):
+            pause(OMP_PAUSE_SOFT)
 
     def close(self) -> None:
         """Free the memory; the views of the logits are gone with it."""

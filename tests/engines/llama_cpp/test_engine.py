@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -133,6 +134,30 @@ def test_what_a_slot_cannot_keep_is_not_called_cached_and_read_in_chunks(
     assert started == Started(cached)
     ends = [64, 100] if cached == 0 else [100]
     assert events[:-1] == [Progress(end) for end in ends]
+
+
+def test_whoever_computed_lets_go_of_the_threads_that_helped(
+    tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+):
+    """Kept, they would slow down whoever computes next."""
+    pauses: list[int] = []
+    library = open_library()
+    pause = library.omp_pause_resource_all
+
+    def watched(kind: int) -> None:
+        assert pause(kind) == 0
+        pauses.append(threading.get_ident())
+
+    monkeypatch.setattr(library, "omp_pause_resource_all", watched)
+    request = GenerationRequest(prompt="", temperature=0.0, max_tokens=2)
+    with closing(LlamaCppEngine().load(spec_of(tiny("llama bpe"), slots=2))) as model:
+        assert pauses == [threading.get_ident()] * 2
+        answering = threading.Thread(target=lambda: list(model.generate([5, 6], request, slot=1)))
+        answering.start()
+        answering.join()
+        assert pauses[2:] == [answering.ident]
+        next(iter(model.embed([5, 6], slot=0)))
+    assert len(pauses) == 4
 
 
 def test_as_many_layers_as_told_go_to_the_gpu(
