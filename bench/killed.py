@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.figure import Figure
 from bench.subject import Subject
-from jan_server.torture import command
+from jan_server.cli import torture
 from jan_server.torture.record import Kind
 
 ROUNDS = 1000
@@ -17,7 +17,7 @@ CLAIMS: dict[Kind, str] = {
 
 
 def measure(_: Subject) -> list[Figure]:
-    outcome = command.run(ROUNDS, folder=None, seed=None)
+    outcome = torture.run(ROUNDS, folder=None, seed=None)
     return [
         Figure(name=name, value=outcome.count(kind), bound=0, detail=str(outcome))
         for kind, name in CLAIMS.items()

@@ -15,7 +15,8 @@ The map, in reading order. Each layer imports only what stands above it here:
     services                          everything a route may use, opened and closed in order
     routes/                           the API as one table
     app server                        ASGI application, Hypercorn
-    pull doctor torture cli           the command line
+    torture                           is anything lost when a server is killed?
+    cli/                              the command line: one file per command
 """
 
 __version__ = "0.1.0"

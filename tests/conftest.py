@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from jan_server import catalogue
 from jan_server.app import create_app
+from jan_server.cli.pull import pull
 from jan_server.models import FALLBACK_DEFAULT
-from jan_server.pull import pull
 from jan_server.settings import Settings
 
 # A busy machine is no fault of the code: no example is timed.

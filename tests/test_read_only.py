@@ -20,8 +20,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from jan_server.app import create_app
+from jan_server.cli.pull import pull
 from jan_server.errors import ReadOnly, SettingsInvalid
-from jan_server.pull import pull
 from jan_server.routes import ROUTES
 from jan_server.settings import Settings, resolve
 from jan_server.store import Store

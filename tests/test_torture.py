@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from jan_server import cli
 from jan_server.settings import Settings
-from jan_server.torture import Outcome, judge, torture
-from jan_server.torture.record import GONE, Fact, Finding, Record, Thread
+from jan_server.torture import judge, torture
+from jan_server.torture.record import GONE, Fact, Record, Thread
 from jan_server.torture.victim import Victim, VictimFailed
 from tests.running import served
 
@@ -52,27 +49,6 @@ def test_ten_kills_lose_nothing_and_leave_nothing(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_the_last_line_counts(monkeypatch):
-    monkeypatch.setattr("jan_server.torture.command.torture", lambda *_, **__: LOST)
-    done = CliRunner().invoke(cli.main, ["torture", "--rounds", "3", "--seed", "1"])
-    assert done.exit_code == 1
-    assert done.stdout.splitlines() == [
-        "lost: message m1",
-        "What the server left is in kept",
-        "3 kills, 1,205 changes acknowledged (1,200 × messages appended, 5 × titles changed): "
-        "1 lost, 0 unreadable, 0 half-made, 0 unexpected (seed 1)",
-    ]
-
-
-LOST = Outcome(
-    rounds=3,
-    seed=1,
-    acknowledged={"messages appended": 1200, "titles changed": 5},
-    findings=[Finding("lost", "message m1")],
-    folder=Path("kept"),
-)
-
-
 def test_a_loss_ends_it_and_the_folder_is_kept(tmp_path):
     def lose_a_thread(_done, record):
         id = next(id for id, thread in record.threads.items() if thread.title.is_there)
@@ -82,20 +58,6 @@ def test_a_loss_ends_it_and_the_folder_is_kept(tmp_path):
     outcome = torture(1, folder=tmp_path, on_round=lose_a_thread)
     assert kinds(outcome.findings) == ["lost"]
     assert list(tmp_path.iterdir()) == [outcome.folder]
-
-
-def test_the_command_says_that_nothing_was_lost(tmp_path):
-    done = CliRunner().invoke(cli.main, ["torture", "--rounds", "1", "--folder", str(tmp_path)])
-    assert done.exit_code == 0, done.output
-    assert ": 0 lost, 0 unreadable, 0 half-made, 0 unexpected (seed " in done.stdout
-
-
-@pytest.mark.parametrize("below", [".", "threads", "threads/a"])
-def test_a_data_folder_is_no_place_for_it(folder, data_folder, below):
-    place = data_folder / below
-    done = CliRunner().invoke(cli.main, ["torture", "--folder", str(place)])
-    assert done.exit_code == 2
-    assert f"{data_folder} is a data folder" in done.stderr
 
 
 def test_a_server_that_does_not_start_again_is_a_finding(tmp_path):

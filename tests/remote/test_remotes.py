@@ -19,8 +19,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from jan_server.app import create_app
+from jan_server.cli.pull import pull
 from jan_server.errors import ModelCannotRun, ShuttingDown
-from jan_server.pull import pull
 from jan_server.remote import CHAT as CHAT_PATH
 from jan_server.remote import Remote, Remotes
 from jan_server.remote.remotes import _new_client

@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import httpx2
 import pytest
-from click.testing import CliRunner, Result
 
-from jan_server import cli, doctor
+from jan_server.cli import doctor
 from jan_server.settings import Settings
 from jan_server.types.diagnostics import Checked, Diagnosis, Finding, TrashSize
 from tests.conftest import tree
@@ -21,13 +21,8 @@ BROKEN_LINE = "threads/x/messages.jsonl:17:42 expected ','"
 
 
 @pytest.fixture
-def run(data_folder: Path):
-    def invoke(*arguments: str) -> Result:
-        return CliRunner().invoke(
-            cli.main, ["doctor", "--data-folder", str(data_folder), *arguments]
-        )
-
-    return invoke
+def run(run, data_folder: Path):
+    return partial(run, "doctor", "--data-folder", str(data_folder))
 
 
 def test_a_folder_that_is_well_is_said_to_be(run, write):
@@ -192,7 +187,7 @@ def test_large_numbers_are_told_readably():
 
 def test_the_command_loads_nothing_that_only_the_server_needs():
     heavy = {"starlette", "hypercorn", "numpy"}
-    loaded = f"import jan_server.doctor, sys; print({heavy} & {{*sys.modules}})"
+    loaded = f"import jan_server.cli.doctor, sys; print({heavy} & {{*sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
     )

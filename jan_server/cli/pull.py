@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -18,11 +19,22 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from jan_server import logs
+from jan_server.cli.options import data_folder_option, find_settings
 from jan_server.downloads import DownloadProgress, download
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.process import EngineProcess
 from jan_server.services import Services
 from jan_server.settings import Settings
+
+
+@click.command()
+@click.argument("model")
+@data_folder_option
+def command(model: str, data_folder: str | None) -> None:
+    """Get a MODEL of the catalogue, check it and make it ready to run."""
+    logs.configure()
+    pull(model, find_settings(data_folder))
 
 
 def pull(id: str, settings: Settings) -> None:

@@ -2,22 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from math import inf
 
 import pytest
-from click.testing import CliRunner
 
-from jan_server import __version__, cli, server
 from tests.packages import WHEEL, wheel
 from tests.tiny_gguf import write_tiny_gguf
-
-
-@pytest.fixture
-def run(data_folder):
-    def invoke(*arguments):
-        return CliRunner().invoke(cli.main, [*arguments])
-
-    return invoke
 
 
 @pytest.fixture
@@ -36,50 +25,6 @@ def python_package(pip, tmp_path):
         }
 
     return publish
-
-
-def test_version_is_said_both_ways(run):
-    assert run("version").output == f"{__version__}\n"
-    assert __version__ in run("--version").output
-
-
-def test_help_names_the_commands(run):
-    told = run("--help").output
-    assert all(command in told for command in ("serve", "pull", "version"))
-
-
-def test_without_a_command_it_serves(monkeypatch, run, data_folder):
-    seen = []
-    monkeypatch.setattr(
-        server, "run", lambda settings, folder_reason: seen.append((settings, folder_reason))
-    )
-    for arguments in (["serve"], [], ["serve", "--allowed-host", "a", "--allowed-host", "b"]):
-        done = run(*arguments, "--port", "0", "--data-folder", str(data_folder))
-        assert done.exit_code == 0, done.output
-    assert [(settings.port, why) for settings, why in seen] == [(0, "--data-folder")] * 3
-    assert seen[0][0].data_folder == data_folder
-    assert seen[2][0].allowed_host == ("a", "b")
-
-
-@pytest.mark.parametrize(
-    ("flag", "given", "name", "value"),
-    [
-        ("--n-parallel", "3", "n_parallel", 3),
-        ("--keep-alive", "5m", "keep_alive", 300.0),
-        ("--keep-alive", "-1", "keep_alive", inf),
-        ("--max-queue", "7", "max_queue", 7),
-        ("--memory-budget", "8GB", "memory_budget", 8 * 10**9),
-        ("--stall-patience", "30", "stall_patience", 30.0),
-    ],
-)
-def test_how_models_are_kept_and_shared_is_said_by_flags(
-    monkeypatch, run, data_folder, flag, given, name, value
-):
-    seen = []
-    monkeypatch.setattr(server, "run", lambda settings, folder_reason: seen.append(settings))
-    done = run("serve", flag, given, "--data-folder", str(data_folder))
-    assert done.exit_code == 0, done.output
-    assert getattr(seen[0], name) == value
 
 
 def test_pulling_an_unknown_model_is_one_line(run, data_folder):
@@ -141,13 +86,6 @@ def test_the_default_model_has_the_pinned_sum(smollm2_folder, smollm2_path):
     manifest = json.loads((smollm2_path.parent / "model.json").read_text())
     assert manifest["sources"][0]["sha256"] == pinned
     assert len(list((smollm2_folder / ".jan_server/fitted").rglob("*.gguf"))) == 1
-
-
-def test_broken_settings_are_wrong_usage_for_every_command(run, write, data_folder):
-    write(".jan_server/settings.toml", "prot = 1")
-    for command in (["serve"], ["pull", "tiny"]):
-        done = run(*command, "--data-folder", str(data_folder))
-        assert (done.exit_code, "prot" in done.output) == (2, True)
 
 
 def test_a_name_with_brackets_is_shown_as_it_is(run, write, data_folder):

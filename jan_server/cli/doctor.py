@@ -6,6 +6,7 @@ would do or what a person can. `--json` prints one object instead, as `GET /v1/d
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -13,12 +14,25 @@ import click
 import msgspec
 from msgspec import UNSET
 
-from jan_server import catalogue
+from jan_server import catalogue, logs
+from jan_server.cli.group import FAILED
+from jan_server.cli.options import data_folder_option, find_settings
 from jan_server.errors import SettingsInvalid
 from jan_server.settings import Settings
 from jan_server.store import Store
 from jan_server.store.doctor import Doctor
 from jan_server.types.diagnostics import Checked, Diagnosis, Finding, TrashSize
+
+
+@click.command()
+@data_folder_option
+@click.option("--fix", is_flag=True, help="Mend what can be mended; copies go to the trash.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(data_folder: str | None, fix: bool, as_json: bool) -> None:
+    """Say what is wrong in the data folder. Exit code 1 when something is."""
+    logs.configure()
+    if not examine(find_settings(data_folder), fix=fix, as_json=as_json):
+        sys.exit(FAILED)
 
 
 def examine(settings: Settings, *, fix: bool = False, as_json: bool = False) -> bool:

@@ -1,0 +1,29 @@
+"""The command line: `python -m jan_server [COMMAND]`, also installed as `jan-server`.
+
+One file per command, which holds its click command under the name `command`, and one row for it
+below. Exit codes: 0 fine, 1 the command failed or found problems, 2 wrong usage, broken settings
+or cannot start.
+What a command does not need it does not import: serving must start fast, so must completion in a
+shell. That is why the summaries are here.
+"""
+
+from __future__ import annotations
+
+import click
+
+from jan_server import __version__
+from jan_server.cli.group import Commands, Row
+
+COMMANDS = (
+    Row("serve", "Server", "Serve the API until Ctrl-C. What is done when no command is named."),
+    Row("pull", "Models", "Get a model of the catalogue."),
+    Row("doctor", "Care", "Say what is wrong in the data folder, and mend it."),
+    Row("torture", "Care", "Kill a server again and again: does it lose anything?"),
+    Row("version", "Care", "Say which version this is."),
+)
+
+
+@click.group(cls=Commands, rows=COMMANDS, default="serve")
+@click.version_option(__version__, prog_name="jan_server")
+def main() -> None:
+    """A local server for Jan's and OpenAI's API over plain files. Without a command it serves."""

@@ -1,0 +1,35 @@
+"""What several commands take: which data folder, and the settings that hold for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from jan_server import data_folder, settings
+from jan_server.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def data_folder_option(command: F) -> F:
+    """The command gets `data_folder`, for `find_folder` or `find_settings`."""
+    return click.option(
+        "--data-folder",
+        type=str,
+        metavar="DIR",
+        help="The Jan data folder. Default: JAN_DATA_FOLDER, Jan's own setting, "
+        "an existing Jan folder, else ~/jan.",
+    )(command)
+
+
+def find_folder(flag: str | None) -> data_folder.DataFolder:
+    """Raises SettingsInvalid."""
+    return data_folder.find(flag, os.environ, data_folder.Places.of_this_user())
+
+
+def find_settings(flag: str | None) -> Settings:
+    """Those that hold for the data folder. Raises SettingsInvalid."""
+    return settings.resolve(find_folder(flag).path, os.environ)
