@@ -48,7 +48,8 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
 
     `value` is the JSON object of its manifest, `raw` that as bytes; `created` in seconds; `weights`
     is None where there are none, and `answers` whether it could answer a chat. `download_error` is
-    why the last download failed, if it did. `remote` is the server that answers it, None where an
+    why the last download failed, if it did, and `weights_changed` says so of weights that are not
+    as they were when their sum was verified. `remote` is the server that answers it, None where an
     engine of this machine does. `stale` is the place and the reason when the manifest
     is broken now, and this is the last good one that was seen.
     """
@@ -61,6 +62,7 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     weights: Path | None
     state: ModelState
     download_error: str | None = None
+    weights_changed: str | None = None
     remote: Remote | None = None
     stale: str = ""
 
@@ -73,7 +75,8 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def etag(self) -> str:
         """Of the manifest and of what else is told of the model, which changes without it."""
-        return etag(self.raw, state=f"{self.state} {self.created} {self.download_error}")
+        told = (self.state, self.created, self.download_error, self.weights_changed)
+        return etag(self.raw, state=" ".join(map(str, told)))
 
 
 Known = list[KnownModel]
@@ -301,6 +304,7 @@ class Models:
             manifest=manifest,
             remote=remote.find(self._settings.data_folder, id, manifest),
             download_error=self._failure(id),
+            weights_changed=self._weights_changed(weights),
             created=int(created),
             weights=weights,
             state="not_downloaded",
@@ -331,6 +335,15 @@ class Models:
     def _failure(self, id: str) -> str | None:
         failure = self._downloads.failure(id)
         return failure.message if failure else None
+
+    def _weights_changed(self, weights: Path | None) -> str | None:
+        was = self._store.sums.changed(weights) if weights else None
+        if weights is None or was is None:
+            return None
+        return (
+            f"{weights.name} changed after its sum was verified, {was.verified}. "
+            "`python -m jan_server doctor` verifies it again."
+        )
 
 
 def _fitted(id: str) -> str:

@@ -44,7 +44,7 @@ def examine(settings: Settings, *, fix: bool = False, as_json: bool = False) -> 
         raise SettingsInvalid(f"There is no data folder {settings.data_folder}.")
     if fix and settings.read_only:
         raise SettingsInvalid("This folder is set to be read only: --fix would change it.")
-    store = Store(settings.data_folder, fsync=settings.flushes)
+    store = Store(settings.data_folder, fsync=settings.flushes, read_only=settings.read_only)
     doctor = Doctor(store, catalogue=catalogue.load())
     diagnosis = doctor.mend(sums=True) if fix else doctor.examine(sums=True)
     if as_json:

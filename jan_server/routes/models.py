@@ -157,8 +157,8 @@ def shown(model: KnownModel) -> dict[str, Any]:
         state=model.state,
         source_url=sources[0].url if sources else "",
     )
-    failed = {"download_error": model.download_error} if model.download_error else {}
-    return {**answer, **failed}
+    told = {"download_error": model.download_error, "weights_changed": model.weights_changed}
+    return {**answer, **{key: said for key, said in told.items() if said}}
 
 
 DOWNLOAD = Route(

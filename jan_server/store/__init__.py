@@ -16,6 +16,7 @@ Jan itself are the others.
     .jan_server/trash/<time>/<kind>/<id> what was deleted
     .jan_server/torn/                    what crashed appends of ours left
     .jan_server/locks/ new/              who writes; folders that are being made
+    .jan_server/sums.json                which sums weights had when they were verified
 
 What is promised:
 
@@ -74,6 +75,7 @@ from jan_server.store.read_only import Refusing, check_readable, own_folder
 from jan_server.store.replies import Replies
 from jan_server.store.restoring import Restored, restore
 from jan_server.store.signature import signature_at
+from jan_server.store.sums import VerifiedSums
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
 from jan_server.store.weights import weights
@@ -111,6 +113,9 @@ class Store:
         self._publish = publish
         self._views = Views(bodies, first_message_time=self._first_message_time)
         self._histories = Histories(self.files)
+        self.sums = VerifiedSums(
+            self._work, root=self.root, files=self._own_files, locks=self._locks
+        )
         self.trash = Trash(ours / "trash", self.files)
         self.assistants = self._collection(paths.ASSISTANTS)
         self.models = self._collection(paths.MODELS)

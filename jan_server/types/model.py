@@ -166,6 +166,10 @@ class Model(Struct, kw_only=True):
     download_error: (
         Annotated[str, Meta(description="Why the last download failed, if it did.")] | UnsetType
     ) = UNSET
+    weights_changed: (
+        Annotated[str, Meta(description="That its file changed after its sum was verified.")]
+        | UnsetType
+    ) = UNSET
 
 
 class ModelList(Struct, kw_only=True):

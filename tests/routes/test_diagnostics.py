@@ -49,6 +49,23 @@ def test_sums_are_only_computed_when_asked_for(client, write, data_folder):
     assert client.get("/v1/diagnostics?models=perhaps").status_code == 400
 
 
+def test_a_model_says_that_its_file_changed_since_its_sum_was_verified(client, data_folder):
+    path = data_folder / "models/m/m.gguf"
+    path.parent.mkdir(parents=True)
+    write_tiny_gguf(path)
+    assert client.get("/v1/diagnostics?models=true").json()["findings"] == []
+    before = client.get("/v1/models/m")
+    assert "weights_changed" not in before.json()
+    write_tiny_gguf(path, seed=1)
+    after = client.get("/v1/models/m")
+    assert after.json()["weights_changed"].startswith("m.gguf changed after its sum was verified")
+    assert after.headers["etag"] != before.headers["etag"]
+    [listed] = client.get("/v1/models").json()["data"]
+    assert listed == after.json()
+    [finding] = client.get("/v1/diagnostics").json()["findings"]
+    assert (finding["code"], finding["file"]) == ("changed_weights", "models/m/m.gguf")
+
+
 def test_a_deleted_thread_is_counted_in_the_trash(client, write):
     write("threads/x/thread.json", "{}")
     client.delete("/v1/threads/x")

@@ -21,7 +21,7 @@ from jan_server.store import Store, doctor
 from jan_server.store.doctor import Doctor, lines, mending
 from jan_server.store.doctor.found import ADVICE, Mend
 from jan_server.store.doctor.names import STALE, is_stale
-from jan_server.store.doctor.weights import Sums
+from jan_server.store.doctor.weights import Digests
 from jan_server.store.files import Files
 from jan_server.store.locks import Locks
 from jan_server.store.signature import Signature
@@ -646,6 +646,54 @@ def test_the_catalogue_knows_the_sum_of_a_model_whose_manifest_has_none(root: Pa
     assert (finding.code, finding.file) == ("wrong_sum", "models/known/k.gguf")
 
 
+def test_weights_that_are_not_what_they_were_are_told(root: Path) -> None:
+    path = _gguf(root, "models/m/m.gguf")
+    assert found(root, sums=True) == []
+    old = hashlib.sha256(path.read_bytes()).hexdigest()
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    new = hashlib.sha256(raw).hexdigest()
+    [finding] = found(root)
+    assert (finding.code, finding.file) == ("changed_weights", "models/m/m.gguf")
+    assert finding.reason.startswith("changed after it was verified, 20")
+    [finding] = found(root, sums=True)
+    assert (finding.code, finding.file) == ("other_sum", "models/m/m.gguf")
+    assert finding.reason.startswith(f"has the SHA-256 {new} instead of {old}, which it had 20")
+    (root / ".jan_server/sums.json").unlink()
+    assert found(root, sums=True) == found(root) == []
+
+
+def test_a_bit_that_fell_over_is_told_though_the_file_seems_the_same(root: Path) -> None:
+    path = _gguf(root, "models/m/m.gguf")
+    assert found(root, sums=True) == []
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x7f")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert found(root) == []
+    assert [each.code for each in found(root, sums=True)] == ["other_sum"]
+
+
+def test_weights_that_were_only_touched_are_verified_again(root: Path) -> None:
+    path = _gguf(root, "models/m/m.gguf")
+    assert found(root, sums=True) == []
+    os.utime(path, ns=(0, 0))
+    assert [each.code for each in found(root)] == ["changed_weights"]
+    assert found(root, sums=True) == found(root) == []
+
+
+def test_where_nothing_can_be_recorded_all_is_told_the_same(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _gguf(root, "models/m/m.gguf")
+    store = Store(root, files=Files(system=FailingSystem(1, for_ever=True)))
+    assert Doctor(store).examine(sums=True).findings == []
+    assert "the sum of" in caplog.text
+    assert not (root / ".jan_server/sums.json").exists()
+
+
 def test_weights_elsewhere_are_told_by_their_whole_path(root: Path, tmp_path: Path) -> None:
     away = write_tiny_gguf(tmp_path / "away.gguf")
     away.write_bytes(away.read_bytes()[:-100])
@@ -842,7 +890,7 @@ def test_what_vanishes_meanwhile_is_not_stale(root: Path) -> None:
 
 def test_it_says_what_it_is(root: Path) -> None:
     assert repr(Doctor(Store(root))) == f"<Doctor of {root}>"
-    assert repr(Sums()) == "<Sums of 0 files>"
+    assert repr(Digests(Store(root).sums)) == "<Digests of 0 files>"
 
 
 def test_mending_waits_for_whoever_writes_to_the_thread(root: Path) -> None:

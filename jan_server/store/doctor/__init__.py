@@ -30,6 +30,8 @@ A finding has a place, a code, a reason, and either what `--fix` would do or wha
     weights_missing       weights that are named, and cannot be got       no
     broken_weights        a GGUF file that cannot be used                 no
     wrong_size wrong_sum  weights that are not those on record            no
+    changed_weights       weights that changed after they were verified   no: verify them
+    other_sum             weights that are not what they were then        no: who changed them?
 
 Harmless, and no findings: a missing final newline, blank lines, CRLF, a byte order mark, half a
 surrogate pair, a message without an id, a model without a manifest or not downloaded yet.
@@ -50,7 +52,7 @@ from jan_server.store import Store
 from jan_server.store.doctor.found import Found, Mend
 from jan_server.store.doctor.look import Look
 from jan_server.store.doctor.mending import mend
-from jan_server.store.doctor.weights import Manifests, Sums
+from jan_server.store.doctor.weights import Digests, Manifests
 from jan_server.store.doctor.work_folder import size_of
 from jan_server.store.locks import Locks
 from jan_server.types.diagnostics import Diagnosis, Finding
@@ -59,7 +61,7 @@ _NOTHING: Manifests = MappingProxyType({})
 
 
 class Doctor:
-    """Of one data folder. It need not have been opened; nothing is made in it but by `mend`.
+    """Of one data folder. It need not have been opened; nothing is changed in it but by `mend`.
 
     `catalogue` are manifests by id, for the sums of weights whose own manifest has none.
     """
@@ -67,13 +69,16 @@ class Doctor:
     def __init__(self, store: Store, *, catalogue: Manifests = _NOTHING) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._sums = Sums()
+        self._digests = Digests(store.sums)
 
     def __repr__(self) -> str:
         return f"<Doctor of {self._store.root}>"
 
     def examine(self, *, sums: bool) -> Diagnosis:
-        """Look at everything; at the sums of weights only when asked. Raises DataFolderMissing."""
+        """Look at everything; at the sums of weights only when asked, and record those.
+
+        Raises DataFolderMissing.
+        """
         return self._diagnosis(self._look(sums))
 
     def mend(self, *, sums: bool) -> Diagnosis:
@@ -104,7 +109,7 @@ class Doctor:
     def _look(self, sums: bool) -> Look:
         if not self._store.root.is_dir():
             raise DataFolderMissing(self._store.root)
-        look = Look(self._store, self._catalogue, self._sums if sums else None)
+        look = Look(self._store, self._catalogue, self._digests if sums else None)
         look.take_all()
         return look
 

@@ -70,6 +70,12 @@ ADVICE: dict[str, Advice] = {
     "broken_weights": Advice(hint="Move the file away and get the model again."),
     "wrong_size": Advice(hint="Move the file away and get the model again."),
     "wrong_sum": Advice(hint="Move the file away and get the model again."),
+    "changed_weights": Advice(
+        hint="Verify it: `python -m jan_server doctor` reads the whole file."
+    ),
+    "other_sum": Advice(
+        hint="If you changed it, take it out of .jan_server/sums.json; else get the model again."
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from jan_server.store.doctor.documents import Whose, check_folder, check_ids, re
 from jan_server.store.doctor.found import Found, Mend, found
 from jan_server.store.doctor.names import check_names
 from jan_server.store.doctor.spots import Spot, spots
-from jan_server.store.doctor.weights import Manifests, Sums, check_weights
+from jan_server.store.doctor.weights import Digests, Manifests, check_weights
 from jan_server.store.doctor.work_folder import check_work_folder
 from jan_server.store.paths import MESSAGES, MODELS, THREADS, Place
 from jan_server.types.diagnostics import Checked
@@ -22,10 +22,10 @@ _LOOKS = 3
 class Look:
     """One look at everything: `found`, in the order of the files, and how much was `checked`."""
 
-    def __init__(self, store: Store, catalogue: Manifests, sums: Sums | None) -> None:
+    def __init__(self, store: Store, catalogue: Manifests, digests: Digests | None) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._sums = sums
+        self._digests = digests
         self.found: list[Found] = []
         self.checked = Checked()
 
@@ -60,7 +60,11 @@ class Look:
         elif spot.place.kind is MODELS:
             self.checked.models += 1
             yield from check_weights(
-                spot, document.value, catalogue=self._catalogue, sums=self._sums
+                spot,
+                document.value,
+                catalogue=self._catalogue,
+                recorded=self._store.sums,
+                digests=self._digests,
             )
         else:
             self.checked.assistants += 1

@@ -3,43 +3,64 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from jan_server import gguf
-from jan_server.errors import ModelCannotRun
+from jan_server.errors import JanError, ModelCannotRun
 from jan_server.store.doctor.found import Found, found
 from jan_server.store.doctor.spots import Spot
 from jan_server.store.signature import Signature, signature_of
+from jan_server.store.sums import VerifiedSums
 from jan_server.store.weights import is_gguf, weights
 from jan_server.types.model import Manifest, Source
+
+logger = logging.getLogger(__name__)
 
 Manifests = Mapping[str, Mapping[str, Any]]
 
 
-class Sums:
-    """SHA-256 of files, computed once for each state of a file. Raises OSError."""
+class Digests:
+    """SHA-256 of files, computed once for each state of a file; what is verified is `recorded`."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorded: VerifiedSums) -> None:
+        self._recorded = recorded
         self._known: dict[tuple[Path, Signature], str] = {}
 
     def __repr__(self) -> str:
-        return f"<Sums of {len(self._known)} files>"
+        return f"<Digests of {len(self._known)} files>"
 
     def of(self, path: Path) -> str:
+        """Raises OSError."""
         with path.open("rb") as file:
-            key = path, signature_of(path.stat())
+            key = path, signature_of(os.fstat(file.fileno()))
             if key not in self._known:
                 self._known[key] = hashlib.file_digest(file, "sha256").hexdigest()
         return self._known[key]
 
+    def record(self, path: Path) -> None:
+        """That the file is what it should be. Where nothing can be written, nothing is."""
+        try:
+            for (known, signature), digest in self._known.items():
+                if known == path:
+                    self._recorded.record(path, digest, signature=signature)
+        except JanError as error:
+            logger.warning("the sum of %s is not recorded: %s", path, error)
+
 
 def check_weights(
-    spot: Spot, value: Mapping[str, Any], *, catalogue: Manifests, sums: Sums | None
+    spot: Spot,
+    value: Mapping[str, Any],
+    *,
+    catalogue: Manifests,
+    recorded: VerifiedSums,
+    digests: Digests | None,
 ) -> Iterator[Found]:
-    """`value` is the manifest, empty without one. Sums are only compared where `sums` is given.
+    """`value` is the manifest, empty without one. Sums are only computed where there are `digests`.
 
     Raises OSError for a file that cannot be read to its end.
     """
@@ -48,7 +69,15 @@ def check_weights(
     if path is None:
         yield from _missing(spot, manifest)
         return
-    yield from _file(spot, path, _sources(spot, manifest, catalogue), sums=sums)
+    shown = _shown(spot, path)
+    named = [s for s in _sources(spot, manifest, catalogue) if _file_name(s) == path.name]
+    fault = _fault(shown, path, named)
+    if fault:
+        yield fault
+    elif digests is None:
+        yield from _changed(shown, path, recorded)
+    else:
+        yield from _sum(shown, path, named, recorded=recorded, digests=digests)
 
 
 def _missing(spot: Spot, manifest: Manifest) -> Iterator[Found]:
@@ -65,20 +94,37 @@ def _sources(spot: Spot, manifest: Manifest, catalogue: Manifests) -> list[Sourc
     return [*manifest.downloads(), *known.downloads()]
 
 
-def _file(spot: Spot, path: Path, sources: list[Source], *, sums: Sums | None) -> Iterator[Found]:
-    shown = _shown(spot, path)
-    recorded = [source for source in sources if _file_name(source) == path.name]
-    size = next((source.size for source in recorded if source.size), None)
-    sum = next((source.sha256 for source in recorded if source.sha256), None)
-    if is_gguf(path.name) and (reason := _fault(path)):
-        yield found("broken_weights", shown, reason)
-    elif size is not None and path.stat().st_size != size:
-        yield found("wrong_size", shown, f"has {path.stat().st_size} bytes instead of {size}")
-    elif sums is not None and sum is not None and (got := sums.of(path)) != sum.lower():
-        yield found("wrong_sum", shown, f"has the SHA-256 {got} instead of {sum.lower()}")
+def _fault(shown: str, path: Path, sources: list[Source]) -> Found | None:
+    size = next((source.size for source in sources if source.size), None)
+    if is_gguf(path.name) and (reason := _broken(path)):
+        return found("broken_weights", shown, reason)
+    if size is not None and path.stat().st_size != size:
+        return found("wrong_size", shown, f"has {path.stat().st_size} bytes instead of {size}")
+    return None
 
 
-def _fault(path: Path) -> str:
+def _changed(shown: str, path: Path, recorded: VerifiedSums) -> Iterator[Found]:
+    was = recorded.changed(path)
+    if was is not None:
+        yield found("changed_weights", shown, f"changed after it was verified, {was.verified}")
+
+
+def _sum(
+    shown: str, path: Path, sources: list[Source], *, recorded: VerifiedSums, digests: Digests
+) -> Iterator[Found]:
+    """Where neither manifest nor catalogue has a sum, the file is to stay what it was at first."""
+    named = next((source.sha256.lower() for source in sources if source.sha256), None)
+    was, got = recorded.of(path), digests.of(path)
+    if named is not None and named != got:
+        yield found("wrong_sum", shown, f"has the SHA-256 {got} instead of {named}")
+    elif named is None and was is not None and was.sha256 != got:
+        reason = f"has the SHA-256 {got} instead of {was.sha256}, which it had {was.verified}"
+        yield found("other_sum", shown, reason)
+    else:
+        digests.record(path)
+
+
+def _broken(path: Path) -> str:
     try:
         gguf.read_header(path)
     except ModelCannotRun as error:
