@@ -10,7 +10,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     downloads remote models           getting a model; asking another server; which models there are
     completions                       a chat, a text, an embedding: request -> prompt -> answer
     appending following               messages that are written together; thread.json follows them
-    expiring                          the trash is emptied of what is over
+    removing expiring                 a model goes to the trash; what is over leaves the trash
     representations                   a stored resource -> what goes over the wire
     services                          everything a route may use, opened and closed in order
     routes/                           the API as one table

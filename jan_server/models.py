@@ -7,7 +7,7 @@ about; one that is `ready` has its weights here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,8 @@ from jan_server.remote import Remote
 from jan_server.settings import Settings
 from jan_server.store import Store, formats
 from jan_server.store.document import Document, etag
-from jan_server.store.weights import is_gguf, weights
-from jan_server.types.model import (
-    DeletedModel,
-    Manifest,
-    ModelSettings,
-    ModelState,
-    WeightsFate,
-)
+from jan_server.store.weights import weights
+from jan_server.types.model import Manifest, ModelSettings, ModelState
 
 FALLBACK_DEFAULT = "smollm2-135m-instruct"
 
@@ -142,7 +136,7 @@ class Models:
             id=model.id,
             engine=engines.choose(model.manifest.engine, str(model.weights or "")),
             path=str(model.weights or ""),
-            work_folder=str(self._store.work_path(_fitted(model.id))),
+            work_folder=str(self._store.work_path(fitted(model.id))),
             ctx_len=chosen.ctx_len,
             gpu_layers=max(chosen.ngl or 0, 0),
             threads=chosen.cpu_threads or self._settings.threads,
@@ -234,43 +228,6 @@ class Models:
         except NotFound:
             return self._store.models.place.path / check_new_id("model", id)
 
-    async def delete(
-        self, id: str, *, now: bool = False, condition: Callable[[str], None] = lambda _etag: None
-    ) -> DeletedModel:
-        """Unload a model and move it to the trash; with `now` its disk space is free at once.
-
-        The manifest goes only when the catalogue does not carry the model. Weights that lie
-        outside the model's folder are not ours to move. `condition` is called with the model's
-        ETag before anything else is done. Raises as it does and as `get`, ModelNotDownloaded when
-        there is nothing to delete, and FileBroken.
-        """
-        model = await asyncio.to_thread(self.get, id)
-        condition(model.etag)
-        if not self._is_deletable(model):
-            raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
-        await self._pool.unload(model.id)
-        return await asyncio.to_thread(self._move_to_trash, model, now=now)
-
-    def _is_deletable(self, model: KnownModel) -> bool:
-        """There is a folder, and more in it than the manifest that would stay."""
-        is_here = self._store.models.has(model.id)
-        return is_here and (model.weights is not None or model.id not in catalogue.load())
-
-    def _move_to_trash(self, model: KnownModel, *, now: bool) -> DeletedModel:
-        """Of a folder that is a link only the link goes. `now` frees only the weights: notes and
-        manifests are small, and nobody can get them again."""
-        store = self._store.models
-        self._store.remove_work_folder(_fitted(model.id))
-        is_kept = model.id in catalogue.load()
-        fate = _fate(model.weights, store.folder(model.id), freed=now)
-        if is_kept and not store.lies_outside(model.id):
-            trashed = store.delete_files(model.id, is_weights(model))
-        else:
-            trashed = store.delete(model.id)
-        if now and fate == "freed":
-            self._store.trash.free_files(trashed, is_weights(model))
-        return DeletedModel(id=model.id, weights=fate, manifest="kept" if is_kept else "trash")
-
     def _of_document(self, document: Document) -> KnownModel:
         return self._known(
             document.id,
@@ -346,7 +303,7 @@ class Models:
         )
 
 
-def _fitted(id: str) -> str:
+def fitted(id: str) -> str:
     """The work folder for what an engine makes of a model's weights."""
     return f"fitted/{id}"
 
@@ -366,17 +323,3 @@ def _needs_weights(manifest: Manifest) -> bool:
         return engines.needs_weights(manifest.engine)
     except ModelCannotRun:
         return True  # An engine that nobody knows: said when somebody wants an answer of it.
-
-
-def is_weights(model: KnownModel) -> Callable[[str], bool]:
-    """Which files of the model's folder are what it weighs, and not the user's notes beside it."""
-    own = model.weights.name if model.weights else ""
-    return lambda name: name == own or is_gguf(name)
-
-
-def _fate(weights: Path | None, folder: Path, *, freed: bool) -> WeightsFate:
-    if weights is None:
-        return "absent"
-    if weights.parent != folder or weights.is_symlink() or folder.is_symlink():
-        return "kept"
-    return "freed" if freed else "trash"

@@ -23,6 +23,7 @@ from jan_server.expiring import Expiring
 from jan_server.following import Following
 from jan_server.models import Models
 from jan_server.remote import Remotes
+from jan_server.removing import Removing
 from jan_server.settings import Settings
 from jan_server.store import Document, Store
 from jan_server.store.formats import Times
@@ -87,6 +88,7 @@ class Services:
         self.downloads = Downloads(self.store.work_path("downloads"))
         self.pool = _pool(settings)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
+        self.removing = Removing(settings, self.store, models=self.models, pool=self.pool)
         self.remotes = Remotes(patience=settings.remote_patience)
         self.completions = Completions(self.models, self.pool, self.remotes)
         self.appending = Appending(self.store)

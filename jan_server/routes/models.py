@@ -143,7 +143,7 @@ def _unquoted(body: bytes) -> bytes:
 async def delete_model(services: Services, request: Request) -> Response:
     query = read_query(request, DeleteQuery)
     id = request.path_params["model_id"]
-    deleted = await services.models.delete(id, now=query.now, condition=condition(request))
+    deleted = await services.removing.remove(id, now=query.now, condition=condition(request))
     return json_response(deleted)
 
 
