@@ -11,6 +11,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     completions                       a chat, a text, an embedding: request -> prompt -> answer
     appending following               messages that are written together; thread.json follows them
     removing expiring                 a model goes to the trash; what is over leaves the trash
+    presence                          which servers run on a data folder
     representations                   a stored resource -> what goes over the wire
     services                          everything a route may use, opened and closed in order
     routes/                           the API as one table

@@ -19,6 +19,7 @@ from hypercorn.config import Config
 from hypercorn.typing import Framework
 from starlette.applications import Starlette
 
+from jan_server import presence
 from jan_server.app import create_app
 from jan_server.errors import SettingsInvalid
 from jan_server.services import Services
@@ -53,6 +54,11 @@ def address(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def local_address(sock: socket.socket) -> str:
+    """`address` for this machine: who listens on all addresses is reached at its own."""
+    return address(sock).replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
 def run(settings: Settings, *, folder_reason: str) -> None:
     """Serve until Ctrl-C or SIGTERM; a second one stops at once. Blocks.
 
@@ -61,11 +67,13 @@ def run(settings: Settings, *, folder_reason: str) -> None:
     with bind(settings.host, settings.port) as sock:
         app = create_app(settings)
         services: Services = app.state.services
-        print(f"address: {address(sock)} (Ctrl-C stops)", flush=True)
-        why = f"{folder_reason}, read-only" if settings.read_only else folder_reason
-        print(f"data folder: {settings.data_folder} ({why})", flush=True)
-        print(f"model: {services.describe_model()}", flush=True)
-        asyncio.run(_serve_until_signal(app, sock))
+        # Before anybody is told: a command that comes at once is to find us.
+        with presence.announced(services.store, local_address(sock)):
+            print(f"address: {address(sock)} (Ctrl-C stops)", flush=True)
+            why = f"{folder_reason}, read-only" if settings.read_only else folder_reason
+            print(f"data folder: {settings.data_folder} ({why})", flush=True)
+            print(f"model: {services.describe_model()}", flush=True)
+            asyncio.run(_serve_until_signal(app, sock))
 
 
 async def _serve_until_signal(app: Starlette, sock: socket.socket) -> None:

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jan_server.app import create_app
+from jan_server.presence import announced
 from jan_server.server import address, bind, serve_until
 from jan_server.settings import Settings
 
@@ -21,8 +22,9 @@ def served(settings: Settings) -> Iterator[str]:
     """The base URL of a server in a thread of this process, on a free port."""
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
-    with bind("127.0.0.1", 0) as sock:
+    with bind("127.0.0.1", 0) as sock, ExitStack() as opened:
         app = create_app(settings)
+        opened.enter_context(announced(app.state.services.store, address(sock)))
 
         def run() -> None:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:

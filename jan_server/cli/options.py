@@ -25,11 +25,21 @@ def data_folder_option(command: F) -> F:
     )(command)
 
 
+def api_key_option(command: F) -> F:
+    """The command gets `api_key`, for `find_settings`."""
+    return click.option(
+        "--api-key",
+        metavar="KEY",
+        help="The key of the running server. Default: JAN_API_KEY, or as the settings file says.",
+    )(command)
+
+
 def find_folder(flag: str | None) -> data_folder.DataFolder:
     """Raises SettingsInvalid."""
     return data_folder.find(flag, os.environ, data_folder.Places.of_this_user())
 
 
-def find_settings(flag: str | None) -> Settings:
+def find_settings(flag: str | None, *, api_key: str | None = None) -> Settings:
     """Those that hold for the data folder. Raises SettingsInvalid."""
-    return settings.resolve(find_folder(flag).path, os.environ)
+    flags = {} if api_key is None else {"api_key": api_key}
+    return settings.resolve(find_folder(flag).path, os.environ, flags)

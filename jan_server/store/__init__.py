@@ -17,6 +17,7 @@ Jan itself are the others.
     .jan_server/torn/                    what crashed appends of ours left
     .jan_server/locks/ new/              who writes; folders that are being made
     .jan_server/sums.json                which sums weights had when they were verified
+    .jan_server/servers/<ULID>.json      a server that runs on this folder: its address
 
 What is promised:
 
