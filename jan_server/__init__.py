@@ -7,7 +7,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     store/     the data folder        engines/     models: load, generate, close
     web/       Starlette without Jan  catalogue/   manifests of models that are known to run
     templates parameters              chat messages -> prompt; which value of a parameter wins
-    downloads remote models           getting a model; asking another server; which models there are
+    downloads remote hardware models  getting a model; another server; the machine; which models
     completions                       a chat, a text, an embedding: request -> prompt -> answer
     appending following               messages that are written together; thread.json follows them
     removing expiring                 a model goes to the trash; what is over leaves the trash

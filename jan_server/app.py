@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
-from jan_server.routes import ROUTES
+from jan_server.routes import ROUTES, jan05
 from jan_server.services import Services
 from jan_server.settings import Settings
 from jan_server.web.routing import Router
@@ -41,6 +41,7 @@ def create_app(settings: Settings) -> Starlette:
             body_limit=settings.max_body,
             closing=services.closing,
             read_only=settings.read_only,
+            silent_sockets=jan05.SILENT_SOCKETS,
         ),
         api_key=settings.api_key,
         allowed_hosts=settings.allowed_host,

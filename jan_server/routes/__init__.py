@@ -11,6 +11,7 @@ from jan_server.routes import (
     embeddings,
     events,
     health,
+    jan05,
     messages,
     models,
     threads,
@@ -33,5 +34,6 @@ API: list[Route[Services]] = [
     *trash.ROUTES,
     *diagnostics.ROUTES,
     *health.ROUTES,
+    *jan05.ROUTES,
 ]
 ROUTES = [*API, *documents.routes(API)]

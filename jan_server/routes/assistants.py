@@ -26,6 +26,7 @@ from jan_server.errors import (
     NotReady,
     PreconditionFailed,
 )
+from jan_server.routes import thread_assistants
 from jan_server.routes.documented import (
     changed_response,
     document_condition,
@@ -61,11 +62,18 @@ async def create_assistant(services: Services, request: Request) -> Response:
 
 async def get_assistant(services: Services, request: Request) -> Response:
     id = request.path_params["assistant_id"]
-    return await entry_response(services.store.assistants, request, id)
+    try:
+        return await entry_response(services.store.assistants, request, id)
+    except NotFound:
+        if thread := await thread_assistants.find(services, request, id):
+            return thread_assistants.answer(services, request, thread)
+        raise
 
 
 async def modify_assistant(services: Services, request: Request) -> Response:
     id, check = request.path_params["assistant_id"], document_condition(request)
+    if thread := await thread_assistants.find(services, request, id):
+        return await thread_assistants.change(services, request, thread)
     _, sent = await read_json(request, ModifyAssistant)
     if sent.get("id", id) != id:
         raise InvalidRequest(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -113,6 +114,11 @@ async def _sent_settings(request: Request) -> ModelSettings:
     if body.lstrip().startswith(b'"'):
         body = _unquoted(body)
     _, sent = decode_json(body.strip() or b"{}", dict[str, Any])
+    return settings_of(sent)
+
+
+def settings_of(sent: Mapping[str, Any]) -> ModelSettings:
+    """How to load a model, as far as it is known here. Raises InvalidRequest as above."""
     for name in sent.keys() - STARTING:
         log.warning("a model is started with %.40r, which says nothing here", name)
     known = {name: sent[name] for name in sent.keys() & STARTING if sent[name] is not None}

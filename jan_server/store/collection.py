@@ -151,17 +151,19 @@ class Collection:
         raise AlreadyExists(self.place.kind.name, id)
 
     def change(
-        self, id: str, changes: Mapping[str, Any], *, condition: Condition = always
+        self, id: str, changes: Mapping[str, Any] | Changes, *, condition: Condition = always
     ) -> Document:
         """Give top-level keys new values, null among them; all other bytes stay.
 
-        A change that alters no value writes nothing. What somebody else writes at the same moment
-        is merged or kept beside the file. Raises as `get`, FileBroken, what `condition` raises.
+        `changes` may be made of what the file says under the lock. A change that alters no value
+        writes nothing. What somebody else writes at the same moment is merged or kept beside the
+        file. Raises as `get`, FileBroken, what `condition` raises.
         """
         with self._whole(id, condition) as document:
+            wanted = changes(document.value) if callable(changes) else changes
             altered = {
                 key: value
-                for key, value in changes.items()
+                for key, value in wanted.items()
                 if key not in document.value or not same(document.value[key], value)
             }
             if not altered:

@@ -11,7 +11,7 @@ never a deletion of a model `x/start`. HEAD is answered by the GET, without the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -24,6 +24,7 @@ from jan_server.errors import InvalidRequest, JanError, MethodNotAllowed, ReadOn
 from jan_server.web.paths import Pattern, decode_segment, fault, raw_path
 from jan_server.web.requests import DEFAULT_BODY_LIMIT
 from jan_server.web.responses import without_body
+from jan_server.web.sockets import stay_silent
 
 C = TypeVar("C")
 Handler = Callable[[C, Request], Awaitable[Response]]
@@ -128,12 +129,13 @@ def _places(routes: Sequence[Route[C]], prefix: str) -> list[Place[C]]:
 
 
 class Router(Generic[C]):
-    """An ASGI application for HTTP only. Raises JanErrors; `Errors` around it answers them.
+    """An ASGI application for HTTP. Raises JanErrors; `Errors` around it answers them.
 
     Handlers find the decoded ids in `request.path_params`, all of them strings that are single
     path components (those marked `:path`: several, joined by `/`).
     `body_limit` is what `read_json` reads at most. Setting `closing` ends open event streams.
-    A `read_only` one refuses the rows that write, before it reads their bodies.
+    A `read_only` one refuses the rows that write, before it reads their bodies. WebSockets are
+    closed, but for those at `silent_sockets` (whole paths), which stay open and say nothing.
     """
 
     def __init__(
@@ -145,11 +147,14 @@ class Router(Generic[C]):
         body_limit: int = DEFAULT_BODY_LIMIT,
         closing: asyncio.Event | None = None,
         read_only: bool = False,
+        silent_sockets: Collection[str] = (),
     ) -> None:
         self._context = context
         self._prefix = prefix
         self._read_only = read_only
-        self._state = {"body_limit": body_limit, "closing": closing or asyncio.Event()}
+        self._silent_sockets = frozenset(silent_sockets)
+        self._closing = closing or asyncio.Event()
+        self._state = {"body_limit": body_limit, "closing": self._closing}
         self._table = Table(routes, prefix)
 
     def changes(self, scope: Scope) -> bool:
@@ -161,12 +166,18 @@ class Router(Generic[C]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
+            await self._meet_socket(scope, receive, send)
             return
         scope.setdefault("state", {}).update(self._state)
         response = await self._answer(scope, receive)
         to = without_body(send) if scope["method"] == "HEAD" else send
         await response(scope, receive, to)
+
+    async def _meet_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if raw_path(scope) in self._silent_sockets:
+            await stay_silent(receive, send, closing=self._closing)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         method, found = scope["method"], self._find(scope)
