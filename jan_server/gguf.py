@@ -3,7 +3,9 @@
 llama.cpp of 2023 trusts what a header says: a false length makes it allocate 10^13 MB, a file that
 was cut short loads and is a segfault at the first token. So everything the header claims is checked
 here against the file's real length, in plain Python, in bounded time and memory: whatever the
-bytes are, the result is a `Header` or `ModelCannotRun` with the reason.
+bytes are, the result is a `Header` or `ModelCannotRun` with the reason, within 64 MiB. So arrays
+stay packed as they are in the file until somebody asks for their items: a vocabulary of 262,144
+tokens and 580,604 merges is 16 MB in the file, and would be 60 MB of Python's objects.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
 
@@ -16,26 +18,31 @@ from __future__ import annotations
 
 import stat
 import struct
+from collections.abc import Iterator, Sequence
 from math import prod
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn, overload
 
 import msgspec
 
 from jan_server.errors import ModelCannotRun
 
-# The largest known vocabularies have 262,144 tokens and 580,604 merges, in 16 MB of header.
-MAX_HEADER_BYTES = 128 << 20
+# The largest known vocabularies have 262,144 tokens and 580,604 merges, in 16 MB of header; models
+# have up to 1,100 tensors, and templates of 100 KB. A text takes four bytes for one of the file
+# when a single character of it is an emoji.
+MAX_HEADER_BYTES = 24 << 20
 MAX_KEYS = 4096
-MAX_KEY_BYTES = 1024
-MAX_TENSORS = 65_536
+MAX_KEY_BYTES = 256
+MAX_TENSORS = 16_384
 MAX_DIMENSIONS = 4
-MAX_STRING_BYTES = 4 << 20
+MAX_STRING_BYTES = 1 << 20
+MAX_TEXT_BYTES = 2 << 20
 MAX_ARRAY_ITEMS = 1 << 20
 MAX_ITEMS = 3 << 20
 MAX_ALIGNMENT = 1 << 20
 MAX_TEXT_SHOWN = 60
+WINDOW = 1 << 20
 
 MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32
@@ -95,6 +102,7 @@ NUMBERS = {
 }  # fmt: skip
 STRING = 8
 ARRAY = 9
+LENGTH = struct.Struct("<Q")
 
 # What people have instead of a GGUF file, by its first bytes.
 OTHER_KINDS = (
@@ -109,7 +117,83 @@ OTHER_KINDS = (
     (b"FUGG", "a big-endian GGUF file: take a little-endian one"),
 )
 
-Value = int | float | bool | str | list[bytes] | tuple[int | float, ...]
+
+class Strings(Sequence[bytes]):
+    """The strings of an array, undecoded, as the file has them: each after its length.
+
+    To ask for one means to walk to it; whoever needs many makes a list of it.
+    """
+
+    __slots__ = ("_count", "_packed")
+
+    def __init__(self, packed: bytes | bytearray, count: int) -> None:
+        self._packed = packed
+        self._count = count
+
+    def __repr__(self) -> str:
+        return f"<Strings {len(self)}>"
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[bytes]:
+        packed, length_at = memoryview(self._packed), LENGTH.unpack_from
+        position = 0
+        for _ in range(self._count):
+            start = position + LENGTH.size
+            position = start + length_at(packed, position)[0]
+            yield bytes(packed[start:position])
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        return list(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Numbers(Sequence[int | float]):
+    """The numbers of an array, packed as `code`, one of struct's, says."""
+
+    __slots__ = ("_code", "_packed")
+
+    def __init__(self, packed: bytes, code: str) -> None:
+        self._packed = packed
+        self._code = code
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(str, self[:8]))
+        return f"[{shown}{', ...' if len(self) > 8 else ''}]"
+
+    def __len__(self) -> int:
+        return len(self._packed) // struct.calcsize(f"<{self._code}")
+
+    def __iter__(self) -> Iterator[int | float]:
+        return (item for (item,) in struct.iter_unpack(f"<{self._code}", self._packed))
+
+    @overload
+    def __getitem__(self, index: int) -> int | float: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[int | float, ...]: ...
+    def __getitem__(self, index: int | slice) -> int | float | tuple[int | float, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        one = struct.Struct(f"<{self._code}")
+        number: int | float = one.unpack_from(self._packed, range(len(self))[index] * one.size)[0]
+        return number
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+Value = int | float | bool | str | Strings | Numbers
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,9 +213,8 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a GGUF file says of itself; every tensor lies within the file.
 
-    In `metadata` an array of strings is a list of bytes, as they are (49k tokens need no decoding
-    to be counted), an array of numbers a tuple; `array_types` has the value type of its items, as
-    in `NUMBERS`. `name` is the file's, for messages.
+    `array_types` has the value type of the items of an array, as in `NUMBERS`. `name` is the
+    file's, for messages.
     """
 
     name: str
@@ -153,15 +236,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         value = self.metadata.get(key)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
-    def strings(self, key: str) -> list[bytes] | None:
+    def strings(self, key: str) -> Strings | None:
         """The strings under `key`; None where there is no array of strings."""
         value = self.metadata.get(key)
-        return value if isinstance(value, list) else None
+        return value if isinstance(value, Strings) else None
 
-    def numbers(self, key: str) -> tuple[int | float, ...] | None:
+    def numbers(self, key: str) -> Numbers | None:
         """The numbers under `key`; None where there is no array of numbers."""
         value = self.metadata.get(key)
-        return value if isinstance(value, tuple) else None
+        return value if isinstance(value, Numbers) else None
 
 
 class _Broken(Exception):
@@ -195,37 +278,43 @@ def parse_header(file: BinaryIO, *, name: str) -> Header:
 
 
 class _Cursor:
-    """A position in the file; reads on as it is needed, and never beyond the file or the cap."""
+    """A position in the file; reads on as it is needed, and never beyond the file or the cap.
+
+    `_window` is the part of the file that was read last, and `_start` where in the file it begins.
+    """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
-        self._buffer = b""
+        self._window = b""
+        self._start = 0
         self.size = size
         self.position = 0
         self.items_left = MAX_ITEMS
+        self.text_left = MAX_TEXT_BYTES
         self.array_types: dict[str, int] = {}
 
     def require(self, count: int) -> None:
-        """See to it that `count` bytes from here are in the buffer."""
+        """See to it that `count` bytes from here are in the window."""
         end = self.position + count
         if end > self.size:
             self.cut_short(f"it has {self.size:,} bytes, and its header needs {end:,} or more")
         if end > MAX_HEADER_BYTES:
             raise _Broken(f"damaged: its header is longer than {MAX_HEADER_BYTES >> 20} MB")
-        while len(self._buffer) < end:
-            wanted = max(end - len(self._buffer), len(self._buffer), 1 << 20)
-            more = self._file.read(min(wanted, MAX_HEADER_BYTES))
+        while (filled := self._start + len(self._window)) < end:
+            more = self._file.read(max(end - filled, WINDOW))
             if not more:  # Race: another program cut the file after we took its size.
-                self.cut_short(f"it ended at byte {len(self._buffer):,} while it was read")
-            self._buffer += more
+                self.cut_short(f"it ended at byte {filled:,} while it was read")
+            self._window = self._window[self.position - self._start :] + more
+            self._start = self.position
 
     def cut_short(self, detail: str) -> NoReturn:
         raise _Broken(f"cut short or damaged: {detail}; get the file again")
 
     def take(self, count: int) -> bytes:
         self.require(count)
-        start, self.position = self.position, self.position + count
-        return self._buffer[start : self.position]
+        start = self.position - self._start
+        self.position += count
+        return self._window[start : start + count]
 
     def number(self, code: str) -> int:
         (value,) = struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))
@@ -249,26 +338,29 @@ class _Cursor:
             raise _Broken(f"damaged: {what} is {shown!r}, not a name")
         return text
 
-    def strings(self, count: int) -> list[bytes]:
+    def strings(self, count: int) -> Strings:
         """`string` in a loop, written out: two such arrays hold nearly all of a header."""
-        found: list[bytes] = []
-        add, unpack = found.append, struct.Struct("<Q").unpack_from
-        position, buffer = self.position, self._buffer
-        filled = len(buffer)
-        for _ in range(count):
-            start = position + 8
-            length = unpack(buffer, position)[0] if start <= filled else MAX_HEADER_BYTES
-            end = start + length
-            if end > filled or length > MAX_STRING_BYTES:
-                self.position = position
-                add(self.string(MAX_STRING_BYTES, "a string in an array"))
-                position, buffer = self.position, self._buffer
-                filled = len(buffer)
-                continue
-            add(buffer[start:end])
-            position = end
-        self.position = position
-        return found
+        packed = bytearray()
+        left = count
+        while left:
+            # 1. Those that lie whole in the window: only their lengths are looked at.
+            window, length_at = self._window, LENGTH.unpack_from
+            first = place = self.position - self._start
+            last = len(window) - LENGTH.size
+            while left and place <= last:
+                end = place + LENGTH.size + length_at(window, place)[0]
+                if end > len(window) or end - place > MAX_STRING_BYTES:
+                    break
+                place = end
+                left -= 1
+            packed += memoryview(window)[first:place]
+            self.position += place - first
+            # 2. The one that does not, which brings the next window.
+            if left:
+                text = self.string(MAX_STRING_BYTES, "a string in an array")
+                packed += LENGTH.pack(len(text)) + text
+                left -= 1
+        return Strings(packed, count)
 
 
 def _parse(cursor: _Cursor, name: str) -> Header:
@@ -343,7 +435,11 @@ def _read_metadata(cursor: _Cursor, count: int) -> dict[str, Value]:
 
 def _read_value(cursor: _Cursor, kind: int, key: str) -> Value:
     if kind == STRING:
-        return cursor.string(MAX_STRING_BYTES, key).decode(errors="replace")
+        text = cursor.string(MAX_STRING_BYTES, key)
+        cursor.text_left -= len(text)
+        if cursor.text_left < 0:
+            raise _Broken(f"damaged: its texts have more than {MAX_TEXT_BYTES >> 20} MB together")
+        return text.decode(errors="replace")
     if kind == ARRAY:
         return _read_array(cursor, key)
     code = _number_code(kind, key)
@@ -363,10 +459,7 @@ def _read_array(cursor: _Cursor, key: str) -> Value:
     cursor.array_types[key] = kind
     if kind == STRING:
         return cursor.strings(count)
-    values: tuple[int | float, ...] = struct.unpack(
-        f"<{count}{NUMBERS[kind]}", cursor.take(count * smallest)
-    )
-    return values
+    return Numbers(cursor.take(count * smallest), NUMBERS[kind])
 
 
 def _number_code(kind: int, key: str) -> str:

@@ -10,12 +10,15 @@ Both vocabulary kinds of the world: `spm` (SentencePiece: scores, byte tokens, `
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from gguf import GGUFWriter, TokenType
+
+from jan_server.gguf import Numbers, Strings
 
 WIDTH = 64
 HEADS = 4
@@ -226,3 +229,14 @@ def _shapes(architecture: str, tokens: int, *, tied: bool) -> dict[str, tuple[in
         shapes |= {f"blk.{layer}.{name}": shape for name, shape in of_layer.items()}
     shapes["output_norm.weight"] = (WIDTH,)
     return shapes if tied else shapes | {"output.weight": (tokens, WIDTH)}
+
+
+def packed(value: Any) -> Any:
+    """A list of bytes, or a tuple of numbers, as a header has it; all else as it is."""
+    if isinstance(value, list):
+        lengths = (struct.pack("<Q", len(item)) + item for item in value)
+        return Strings(b"".join(lengths), len(value))
+    if isinstance(value, tuple):
+        code = "d" if any(isinstance(item, float) for item in value) else "q"
+        return Numbers(struct.pack(f"<{len(value)}{code}", *value), code)
+    return value

@@ -35,6 +35,8 @@ from jan_server.errors import DiskFull, ModelCannotRun
 from jan_server.gguf import Header, Tensor, Value, read_header
 
 # Raised when a fitted copy is written differently: older ones are made again then.
+Fitted = Value | list[bytes] | tuple[float, ...]
+
 FITTING_VERSION = 1
 SPARE_BYTES = 64 << 20
 CHUNK_BYTES = 8 << 20
@@ -217,7 +219,7 @@ def _write_header(header: Header, part: Path) -> None:
     writer.close()
 
 
-def fitted_metadata(header: Header) -> dict[str, Value]:
+def fitted_metadata(header: Header) -> dict[str, Fitted]:
     """What the library reads, and nothing else; the tokens as the bytes they stand for."""
     known = {f"llama.{key}" for key in READ_KEYS} | {
         "general.quantization_version",
@@ -226,7 +228,7 @@ def fitted_metadata(header: Header) -> dict[str, Value]:
         "tokenizer.ggml.bos_token_id",
         "tokenizer.ggml.eos_token_id",
     }
-    kept = {key: value for key, value in header.metadata.items() if key in known}
+    kept: dict[str, Fitted] = {key: value for key, value in header.metadata.items() if key in known}
     vocabulary = read_vocabulary(header)
     if vocabulary.kind == BPE:
         kept["tokenizer.ggml.tokens"] = [*map(vocabulary.spelled, range(len(vocabulary.tokens)))]

@@ -139,7 +139,7 @@ def from_letters(text: bytes) -> bytes:
 def read_vocabulary(header: Header) -> Vocabulary:
     """Of a header that `check_vocabulary` has nothing against."""
     kind = header.text("tokenizer.ggml.model") or ""
-    tokens = header.strings("tokenizer.ggml.tokens") or []
+    tokens = list(header.strings("tokenizer.ggml.tokens") or ())
     types = tuple(int(number) for number in header.numbers("tokenizer.ggml.token_type") or ())
     cut = CUTS.get(header.text("tokenizer.ggml.pre") or "") if kind == BPE else None
     wants_bos = cut.add_bos if cut else kind == SPM
@@ -156,7 +156,7 @@ def read_vocabulary(header: Header) -> Vocabulary:
         cut=cut,
         tokens=tokens,
         types=types,
-        merges=header.strings("tokenizer.ggml.merges") or [],
+        merges=list(header.strings("tokenizer.ggml.merges") or ()),
         special=special,
         bos=header.integer("tokenizer.ggml.bos_token_id"),
         eos=header.integer("tokenizer.ggml.eos_token_id"),
@@ -176,7 +176,7 @@ def check_vocabulary(header: Header) -> str | None:
     kind = header.text("tokenizer.ggml.model")
     if kind not in KIND_CHECKS:
         return f"its vocabulary is of the kind {shown(kind)}, and 'llama' and 'gpt2' are known"
-    tokens = header.strings("tokenizer.ggml.tokens")
+    tokens = list(header.strings("tokenizer.ggml.tokens") or ())
     types = header.numbers("tokenizer.ggml.token_type")
     # The library reads the types as 32-bit numbers, whatever they are.
     if not tokens or not types or len(tokens) != len(types) or not _is_array(header, "token_type"):

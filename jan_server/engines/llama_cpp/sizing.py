@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jan_server.engines.ctransformers.sizing import CONTEXT_OVERHEAD, DEFAULT_CONTEXT
 from jan_server.errors import ModelCannotRun
-from jan_server.gguf import Header
+from jan_server.gguf import Header, Numbers
 
 _BYTES_OF_F16 = 2
 
@@ -36,6 +36,6 @@ def context_bytes(header: Header, context: int) -> int:
 def _largest(header: Header, name: str) -> int:
     """The architecture's number of this name, of one told by layer the largest; 0 for none."""
     value = header.metadata.get(f"{header.text('general.architecture')}.{name}", 0)
-    if isinstance(value, tuple):
+    if isinstance(value, Numbers):
         return int(max(value, default=0))
     return value if isinstance(value, int) else 0

@@ -18,7 +18,7 @@ from jan_server.engines.ctransformers.fitting import Plan, copy_name, fit, plan
 from jan_server.engines.decoding.vocabulary import read_vocabulary
 from jan_server.errors import DiskFull, ModelCannotRun
 from jan_server.gguf import Header, Tensor, read_header
-from tests.tiny_gguf import write_tiny_gguf
+from tests.tiny_gguf import packed, write_tiny_gguf
 
 Change = Callable[[Header], Header]
 
@@ -35,7 +35,7 @@ def key(name: str, value: Any) -> Change:
     """With that metadata; None takes it away. Arrays keep their type."""
 
     def change(header: Header) -> Header:
-        metadata = {**header.metadata, name: value}
+        metadata = {**header.metadata, name: packed(value)}
         if value is None:
             del metadata[name]
         return msgspec.structs.replace(header, metadata=metadata)

@@ -13,7 +13,7 @@ from jan_server.engines.decoding.vocabulary import (
     read_vocabulary,
 )
 from jan_server.gguf import Header, read_header
-from tests.tiny_gguf import byte_alphabet, write_tiny_gguf
+from tests.tiny_gguf import byte_alphabet, packed, write_tiny_gguf
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_whether_bos_is_added_when_the_file_does_not_say(
 ) -> None:
     metadata = dict(headers[kind].metadata)
     del metadata["tokenizer.ggml.add_bos_token"]
-    metadata |= {f"tokenizer.ggml.{name}": value for name, value in changes.items()}  # type: ignore[misc]  # values of a table
+    metadata |= {f"tokenizer.ggml.{name}": packed(value) for name, value in changes.items()}  # type: ignore[misc]  # values of a table
     header = msgspec.structs.replace(headers[kind], metadata=metadata)
     assert read_vocabulary(header).add_bos is add_bos
 
@@ -101,7 +101,7 @@ def test_a_token_that_ends_answers_is_one_even_where_the_file_calls_it_text(
     header = headers["bpe"]
     types = list(header.numbers("tokenizer.ggml.token_type") or ())
     types[:3] = 3, 1, 1  # <|im_start|> and <|im_end|> as text
-    metadata = {**header.metadata, "tokenizer.ggml.token_type": tuple(types)}
+    metadata = {**header.metadata, "tokenizer.ggml.token_type": packed(tuple(types))}
     found = read_vocabulary(msgspec.structs.replace(header, metadata=metadata))
     assert found.special == {b"<|endoftext|>": 0, b"<|im_end|>": 2}
     assert found.ends == {0, 2}
@@ -112,7 +112,7 @@ def test_what_the_user_defined_is_shown_and_one_token(headers: dict[str, Header]
     types = list(header.numbers("tokenizer.ggml.token_type") or ())
     the = (header.strings("tokenizer.ggml.tokens") or []).index("▁the".encode())
     types[the] = 4
-    metadata = {**header.metadata, "tokenizer.ggml.token_type": tuple(types)}
+    metadata = {**header.metadata, "tokenizer.ggml.token_type": packed(tuple(types))}
     found = read_vocabulary(msgspec.structs.replace(header, metadata=metadata))
     assert found.special["▁the".encode()] == the
     assert found.piece(the) == "▁the".encode()

@@ -9,6 +9,7 @@ import pytest
 from jan_server.engines.ctransformers.sizing import CONTEXT_OVERHEAD
 from jan_server.engines.llama_cpp.sizing import choose_context, context_bytes
 from jan_server.gguf import Header
+from tests.tiny_gguf import packed
 
 
 def header_of(**values: Any) -> Header:
@@ -16,7 +17,10 @@ def header_of(**values: Any) -> Header:
     return Header(
         name="m.gguf",
         version=3,
-        metadata={"general.architecture": "gemma3", **named},
+        metadata={
+            "general.architecture": "gemma3",
+            **{name: packed(value) for name, value in named.items()},
+        },
         array_types={},
         tensors={},
         alignment=32,
