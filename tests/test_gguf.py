@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from jan_server import gguf
 from jan_server.errors import ModelCannotRun
-from jan_server.gguf import Header, Numbers, Strings, Tensor, parse_header, read_header
+from jan_server.gguf import Header, Tensor, parse_header, read_header
 
 from .fuzz_gguf import changed, check, corpus
 from .tiny_gguf import LAYERS, packed, write_tiny_gguf
@@ -378,13 +378,11 @@ def test_a_header_takes_no_more_than_64_mib(case: str) -> None:
     file = io.BytesIO(LARGE[case]())
     tracemalloc.start()
     try:
-        header = parse_header(file, name="large.gguf")
+        parse_header(file, name="large.gguf")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 64 * MB  # 48 at most
-    arrays = [v for v in header.metadata.values() if isinstance(v, Strings | Numbers)]
-    assert all(len(list(one)) == len(one) for one in arrays)
 
 
 def test_texts_are_bounded_together() -> None:
