@@ -16,6 +16,10 @@ from jan_server.cli.group import Commands, Row
 
 COMMANDS = (
     Row("serve", "Server", "Serve the API until Ctrl-C. What is done when no command is named."),
+    Row("ps", "Server", "Show which models the running server has in memory."),
+    Row("stop", "Server", "Unload a model from the running server."),
+    Row("models", "Models", "List the models: size, quantization, engine, state."),
+    Row("show", "Models", "Show what a model is, and whether it runs on this machine."),
     Row("pull", "Models", "Get a model of the catalogue."),
     Row("doctor", "Care", "Say what is wrong in the data folder, and mend it."),
     Row("torture", "Care", "Kill a server again and again: does it lose anything?"),

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from msgspec import Struct
 
 from jan_server.errors import JanError, SettingsInvalid
+from jan_server.printable import printable
 
 CANNOT_START = 2
 FAILED = 1
@@ -48,11 +49,7 @@ class Commands(click.Group):
         self._default = default
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        names_none = not args or (
-            args[0].startswith("-") and args[0] not in ("--help", "--version")
-        )
-        # Whoever completes an empty line asks which commands there are.
-        if names_none and not (ctx.resilient_parsing and not args):
+        if _names_no_command(args) and not _is_completion_of_nothing(ctx, args):
             args = [self._default, *args]
         return super().parse_args(ctx, args)
 
@@ -66,7 +63,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except JanError as error:
-            click.echo(f"jan_server: {error.message}", err=True)
+            click.echo(f"jan_server: {printable(error.message)}", err=True)
             ctx.exit(CANNOT_START if isinstance(error, SettingsInvalid) else FAILED)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

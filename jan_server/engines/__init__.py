@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from jan_server.errors import ModelCannotRun
-from jan_server.gguf import read_header
+from jan_server.gguf import Header, read_header
 
 if TYPE_CHECKING:
     from jan_server.engines.base import Engine, ModelSpec
@@ -39,13 +39,14 @@ class Row(msgspec.Struct, frozen=True):
 
     Light to import are `device`, a `module:function` of a ModelSpec: what would compute it, in
     words; and `check`, one of a GGUF header, which raises ModelCannotRun when this engine does not
-    run it here.
+    run it here. `sizing` is a module that says how large a context is.
     """
 
     target: str
     needs_weights: bool = True
     device: str = ""
     check: str = ""
+    sizing: str = ""
     remote: bool = False
 
 
@@ -54,11 +55,13 @@ ENGINES = {
         "jan_server.engines.ctransformers.engine:CTransformersEngine",
         device="jan_server.engines.ctransformers.builds:device",
         check="jan_server.engines.ctransformers.compatibility:check_here",
+        sizing="jan_server.engines.ctransformers.sizing",
     ),
     "llama-cpp": Row(
         "jan_server.engines.llama_cpp.engine:LlamaCppEngine",
         device="jan_server.engines.llama_cpp.package:device",
         check="jan_server.engines.llama_cpp.package:check",
+        sizing="jan_server.engines.llama_cpp.sizing",
     ),
     "echo": Row("jan_server.engines.echo:EchoEngine", needs_weights=False),
     "openai": Row("", needs_weights=False, remote=True),
@@ -142,6 +145,37 @@ def describe(spec: ModelSpec) -> str:
     own = canonical_name(spec.engine)
     row = ENGINES.get(own)
     return f"{own} on {_imported(row.device)(spec)}" if row and row.device else own
+
+
+def check(name: str, header: Header) -> None:
+    """Raises ModelCannotRun when the engine does not run this file here, as far as can be told."""
+    row = ENGINES.get(name)
+    if row and row.check:
+        _imported(row.check)(header)
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model takes of memory, as far as its header tells: bytes.
+
+    `each` is the context of one slot when it is full, of `context_length` tokens.
+    """
+
+    weights: int
+    each: int
+    context_length: int
+
+
+def need(spec: ModelSpec, header: Header) -> Need | None:
+    """What the engine would take to run this file; None for one that does not say.
+
+    Raises ModelCannotRun for a context that cannot be.
+    """
+    row = ENGINES.get(spec.engine)
+    if row is None or not row.sizing:
+        return None
+    length = _imported(f"{row.sizing}:choose_context")(header, spec.ctx_len)
+    each = _imported(f"{row.sizing}:context_bytes")(header, length)
+    return Need(weights=header.file_size, each=each, context_length=length)
 
 
 def resolve(name: str | None) -> Engine:

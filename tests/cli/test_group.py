@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 
 from jan_server import __version__, cli
+from tests.cli.shell import completions
 
 
 def test_version_is_said_both_ways(run):
@@ -30,6 +30,11 @@ def test_every_command_says_how_it_is_used(run, name):
     assert f" {name} [OPTIONS]" in done.output
 
 
+def test_an_error_cannot_speak_to_the_terminal(run, write, data_folder):
+    done = run("stop", "a\x1b[31m\nb", "--data-folder", str(data_folder))
+    assert (done.exit_code, done.stderr.count("\n"), "\x1b" in done.stderr) == (2, 1, False)
+
+
 def test_an_unknown_command_is_wrong_usage(run):
     done = run("sevre")
     assert (done.exit_code, "No such command 'sevre'" in done.stderr) == (2, True)
@@ -40,24 +45,6 @@ def test_broken_settings_are_wrong_usage_for_every_command(run, write, data_fold
     for command in (["serve"], ["pull", "tiny"]):
         done = run(*command, "--data-folder", str(data_folder))
         assert (done.exit_code, "prot" in done.output) == (2, True)
-
-
-def completions(words: str) -> list[str]:
-    """What a shell offers after `jan-server WORDS`, the last of which is being typed."""
-    typed = f"jan-server {words}"
-    done = subprocess.run(
-        [sys.executable, "-c", "from jan_server.cli import main; main(prog_name='jan-server')"],
-        env={
-            **os.environ,
-            "_JAN_SERVER_COMPLETE": "bash_complete",
-            "COMP_WORDS": typed,
-            "COMP_CWORD": str(typed.count(" ")),
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [line.partition(",")[2] for line in done.stdout.splitlines()]
 
 
 def test_a_shell_completes_the_commands():
@@ -71,6 +58,7 @@ def test_listing_and_completing_the_commands_imports_none_of_them():
     asked = (
         "import sys; from click import Context; from jan_server.cli import main;"
         "context = Context(main); main.get_help(context); main.shell_complete(context, '');"
+        "main.list_commands(context);"
         "print([name for name in sys.modules if name in "
         "('rich', 'starlette', 'hypercorn', 'asyncio', 'jan_server.cli.version')])"
     )

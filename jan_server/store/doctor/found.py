@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from jan_server.printable import printable
 from jan_server.types.diagnostics import Finding
 
 How = Literal["lines", "thread", "id", "leftover", "copy"]
@@ -101,17 +101,3 @@ def found(
         hint=None if mend else advice.hint,
     )
     return Found(finding, mend)
-
-
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """On one line, and nothing that a terminal obeys: `\\x1b` for an escape or a stray byte."""
-    return _UNPRINTABLE.sub(lambda match: ascii(_byte_of(match[0]))[1:-1], text)
-
-
-def _byte_of(character: str) -> str:
-    """Python shows a byte of a name that is no UTF-8 as half of a surrogate pair (PEP 383)."""
-    is_byte = "\udc80" <= character <= "\udcff"
-    return chr(ord(character) - 0xDC00) if is_byte else character
