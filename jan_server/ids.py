@@ -25,6 +25,7 @@ _NEW = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _SECONDS = re.compile(r".*_(\d{9,11})(?:_\d{1,3})?")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # Controls; half a character.
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _EARLIEST, _LATEST = 946_684_800, 4_102_444_800  # the years 2000 and 2100
 
 
@@ -73,6 +74,11 @@ def new_assistant_id(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     words = re.findall("[a-z0-9]+", plain)
     return "-".join(words)[:64].strip("-") or f"asst_{ULID()}"
+
+
+def is_uuid(text: str) -> bool:
+    """Whether it is one of version 4, written as today's Jan does."""
+    return _UUID.fullmatch(text) is not None
 
 
 def new_uuid() -> str:

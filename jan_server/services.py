@@ -26,7 +26,7 @@ from jan_server.remote import Remotes
 from jan_server.removing import Removing
 from jan_server.settings import Settings
 from jan_server.store import Document, Store
-from jan_server.store.formats import Times
+from jan_server.store.formats import Generation, Times
 from jan_server.store.views import Body
 from jan_server.store.watcher import Watcher
 
@@ -47,6 +47,9 @@ def _assistant_body(document: Document, times: Times, _filed: str) -> bytes:
 
 BODIES: dict[str, Body] = {"thread": _thread_body, "assistant": _assistant_body}
 """What the index keeps for lists."""
+
+GENERATIONS: dict[str, Generation | None] = {"auto": None, "jan-0.4": "A", "jan-today": "C"}
+"""Of the setting `new-files`."""
 
 WORKERS = 32
 """Python's own choice is six on two cores: so few changes that wait for a lock which another
@@ -78,6 +81,7 @@ class Services:
             publish=self.events.publish,
             bodies=BODIES,
             read_only=settings.read_only,
+            generation=GENERATIONS[settings.new_files],
         ).open()
         self.watcher = Watcher(
             self.store.watched_folders,

@@ -37,7 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     After `trash_days` days deletions are removed for good; 0 is never. `watch` is how changes by
     others are heard of: `polling` is for network folders; with `off` every list looks at all files.
-    `fsync` is `always`, or `off` for tests: then nothing is flushed.
+    New files have the shape of `new_files`: today's Jan's where it has left its signs or a thread,
+    else Jan 0.4's. `fsync` is `always`, or `off` for tests: then nothing is flushed.
 
     A model that nobody uses is unloaded after `keep_alive`; negative is never. Beside those it
     works on, so many of its requests may wait as `max_queue` says. All models together take no
@@ -66,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     remote_patience: Annotated[float, Meta(gt=0)] = 300.0
     fsync: bool | Literal["always", "off"] = "always"
     watch: Literal["auto", "polling", "off"] = "auto"
+    new_files: Literal["auto", "jan-0.4", "jan-today"] = "auto"
     read_only: bool = False
     trash_days: Annotated[float, Meta(ge=0)] = 30.0
 

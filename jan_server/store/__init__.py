@@ -64,6 +64,7 @@ from jan_server.store.ends import Ends
 from jan_server.store.entries import Entry
 from jan_server.store.expiry import expire, make_room
 from jan_server.store.files import Files
+from jan_server.store.generations import Generations
 from jan_server.store.histories import Histories
 from jan_server.store.history import Message
 from jan_server.store.index import CompanionChanged, Index
@@ -75,7 +76,6 @@ from jan_server.store.news import tell_messages, tell_weights
 from jan_server.store.read_only import Refusing, check_readable, own_folder
 from jan_server.store.replies import Replies
 from jan_server.store.restoring import Restored, restore
-from jan_server.store.signature import signature_at
 from jan_server.store.sums import VerifiedSums
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
@@ -102,6 +102,7 @@ class Store:
         publish: Publish = unheard,
         bodies: Mapping[str, Body] = MappingProxyType({}),
         read_only: bool = False,
+        generation: formats.Generation | None = None,
     ) -> None:
         self.root = Path(os.path.realpath(root))
         self.is_read_only = read_only
@@ -122,7 +123,11 @@ class Store:
         self.models = self._collection(paths.MODELS)
         self.threads = self._collection(paths.THREADS)
         self._collections = (self.assistants, self.models, self.threads)
-        self._seen_generation: tuple[int, formats.Generation] = (-1, "A")
+        self._generations = Generations(
+            self.root,
+            thread_names=lambda: self.threads.place.names(self.threads.place.path),
+            chosen=generation,
+        )
         self._shared = Shared(
             threads=self.threads,
             files=self.files,
@@ -133,7 +138,7 @@ class Store:
             trash=self.trash,
             torn=ours / "torn",
             publish=publish,
-            generation=self._lately_seen_generation,
+            generation=self._generations.lately,
         )
 
     def __repr__(self) -> str:
@@ -162,17 +167,8 @@ class Store:
 
     @property
     def generation(self) -> formats.Generation:
-        """Whose shape new files get: Jan 0.4's (A) or today's Jan's (C)."""
-        signs = formats.SIGNS_OF_TODAY
-        return formats.generation(name for name in signs if signature_at(f"{self.root}/{name}"))
-
-    def _lately_seen_generation(self) -> formats.Generation:
-        """For messages, of which there may be a thousand a second: looked at once in each."""
-        second, generation = self._seen_generation
-        if second != int(time.monotonic()):
-            generation = self.generation
-            self._seen_generation = (int(time.monotonic()), generation)
-        return generation
+        """Whose shape new files get. Raises as Generations.now."""
+        return self._generations.now()
 
     @property
     def watched_folders(self) -> Sequence[Path]:

@@ -26,7 +26,7 @@ from jan_server.errors import (
     LiesOutside,
     NotFound,
 )
-from jan_server.store import merging
+from jan_server.store import formats, merging
 from jan_server.store.deletion import Deletion
 from jan_server.store.document import Document, edited
 from jan_server.store.entries import Entry
@@ -276,6 +276,7 @@ class Collection:
     def _write(
         self, document: Document, changes: Mapping[str, Any], *, gives_way: bool = False
     ) -> Document:
+        changes = formats.spelled_as(document.value, changes)
         moved = self._moved({**document.value, **changes})
         ours = edited(document.raw, {**changes, **moved})
         if ours == document.raw:

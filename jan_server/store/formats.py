@@ -24,6 +24,9 @@ Generation = Literal["A", "C"]
 PROTECTED = frozenset({"id", "object", "created", "created_at"})
 """Keys of a resource that a change from outside never touches."""
 
+TODAYS_ENGINE = "llamacpp"
+"""What today's Jan calls whatever runs local files."""
+
 _MILLISECONDS = 1e11  # As seconds this is the year 5138, as milliseconds 1973.
 _MICROSECONDS = 1e14
 _BEYOND_TIME = 1e17  # As microseconds the year 5138: no clock says so, a slip of a hand may.
@@ -110,6 +113,12 @@ def touched(value: Mapping[str, Any], now: float) -> dict[str, Any]:
     return {"updated": _in_unit_of(value.get("created"), now)}
 
 
+def spelled_as(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes as whoever wrote the document would write them: keys in it sorted, or not."""
+    is_sorted = len(document) > 1 and list(document) == sorted(document)
+    return _sorted_keys(changes) if is_sorted else dict(changes)
+
+
 def message_seconds(value: Mapping[str, Any]) -> int | None:
     """When a message was made, in whole seconds."""
     found = _first(*(seconds(value.get(key)) for key in ("created_at", "created", "completed_at")))
@@ -162,13 +171,14 @@ def new_thread(
         return {**common, "assistants": assistants, "created": time, "updated": time, **kept}
     own = [_todays_assistant(item) for item in assistants]
     model = own[0]["model"] if own else {}
+    chosen = {"model": {"id": model["id"], "provider": model["engine"]}} if "id" in model else {}
     return _sorted_keys(
         {
             **common,
             "assistants": own,
             "created": round(now, 3),
             "updated": round(now, 3),
-            "model": {"id": model.get("id", ""), "provider": model.get("engine", "")},
+            **chosen,
             **kept,
         }
     )
@@ -339,9 +349,18 @@ def _with_thread_model(assistant: ThreadAssistant, value: Mapping[str, Any]) -> 
 
 
 def _todays_assistant(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Jan 0.4's `{assistant_id, assistant_name, ...}` as today's `{id, name, ...}`."""
+    """Jan 0.4's `{assistant_id, assistant_name, ...}` as today's `{id, name, ...}`.
+
+    Its model always names an engine: a thread without that is not shown (janhq/jan#6773).
+    """
     names = {"assistant_id": "id", "assistant_name": "name"}
-    return {"model": {}, **{names.get(key, key): value for key, value in item.items()}}
+    own = {names.get(key, key): value for key, value in item.items()}
+    said = own.get("model")
+    model = dict(said) if isinstance(said, Mapping) else {"id": said}
+    if _chosen(model.get("id")) is None:
+        model.pop("id", None)
+    lacking = {"name": own.get("id", ""), "instructions": ""}
+    return {**lacking, **own, "model": {"engine": TODAYS_ENGINE, **model}}
 
 
 def _sorted_keys(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def changed(message: Message, changes: Mapping[str, Any]) -> Message:
         new |= formats.touched(old, time.time())
     if "id" not in old:
         new["id"] = message.id
+    new = formats.spelled_as(old, new)
     raw = edited(message.raw, new) if old else written_line(new).removesuffix(b"\n")
     seen = read_line(raw, before=message.seconds)
     # A line whose id is none that can be asked for is reached by a hash of its bytes.

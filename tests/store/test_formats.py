@@ -228,7 +228,17 @@ def test_a_new_thread_as_todays_jan_writes_it() -> None:
         "C", id="u", now=NOW, title="T", assistants=[ASSISTANT], metadata={"b": 1, "a": 2}
     )
     assert list(found.items()) == [
-        ("assistants", [{"id": "jan", "model": {"engine": "nitro", "id": "tiny"}, "name": "Jan"}]),
+        (
+            "assistants",
+            [
+                {
+                    "id": "jan",
+                    "instructions": "",
+                    "model": {"engine": "nitro", "id": "tiny"},
+                    "name": "Jan",
+                }
+            ],
+        ),
         ("created", 1800000000.568),
         ("id", "u"),
         ("metadata", {"a": 2, "b": 1}),
@@ -238,12 +248,22 @@ def test_a_new_thread_as_todays_jan_writes_it() -> None:
         ("updated", 1800000000.568),
     ]
     assert list(found["metadata"]) == ["a", "b"]
-    assert list(found["assistants"][0]) == ["id", "model", "name"]
+    assert list(found["assistants"][0]) == ["id", "instructions", "model", "name"]
 
 
 def test_a_new_thread_of_todays_jan_may_have_no_assistant() -> None:
     found = formats.new_thread("C", id="u", now=NOW, title="T", assistants=[])
-    assert (found["assistants"], found["model"]) == ([], {"id": "", "provider": ""})
+    assert (found["assistants"], "model" in found) == ([], False)
+
+
+@pytest.mark.parametrize("model", [{}, {"id": "*"}, {"id": ""}, "*", None])
+def test_where_no_model_is_chosen_todays_jan_finds_its_engine_all_the_same(model: Any) -> None:
+    sent = {"assistant_id": "jan", "model": model}
+    found = formats.new_thread("C", id="u", now=NOW, title="T", assistants=[sent])
+    assert found["assistants"] == [
+        {"id": "jan", "instructions": "", "model": {"engine": "llamacpp"}, "name": "jan"}
+    ]
+    assert "model" not in found
 
 
 def test_a_new_message_as_jan_04_writes_it() -> None:
@@ -287,3 +307,18 @@ def test_a_new_message_as_todays_jan_writes_it(role: str, completed: int) -> Non
         ("type", "Thread"),
     ]
     assert list(found["content"][0]) == ["text", "type"]
+
+
+@pytest.mark.parametrize(
+    ("document", "keys"),
+    [
+        ({"a": 1, "b": 2}, ["x", "y"]),
+        ({"b": 1, "a": 2}, ["y", "x"]),
+        ({"a": 1}, ["y", "x"]),
+        ({}, ["y", "x"]),
+    ],
+    ids=["sorted", "as they came", "one key says nothing", "empty"],
+)
+def test_changes_are_spelled_as_the_document_is(document: dict[str, Any], keys: list[str]) -> None:
+    found = formats.spelled_as(document, {"z": [{"y": 1, "x": 2}]})
+    assert list(found["z"][0]) == keys
