@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import random
+import socket
+import subprocess
+import sys
+import threading
 import time
+from collections import Counter
+from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
@@ -10,6 +20,8 @@ from jan_server.settings import Settings
 from tests.api import Api
 from tests.clients.todays_jan import UUID, TodaysJan
 from tests.running import served
+
+SECONDS = 60
 
 ASSISTANT = {"assistant_id": "jan", "assistant_name": "Jan", "instructions": "Be brief."}
 MODEL = {"id": "tiny", "settings": {}, "parameters": {}, "engine": "llamacpp"}
@@ -39,6 +51,13 @@ def is_sorted(value):
 
 def texts(messages):
     return [message["content"][0]["text"]["value"] for message in messages]
+
+
+def until(is_so):
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # What we write
@@ -106,3 +125,115 @@ def test_a_setting_makes_new_threads_old_ones(data_folder, jan):
     with served(chosen) as base, Api(base, data_folder) as api:
         _, made, _ = api.answer("/threads", "POST")
     assert made["id"].startswith("jan_")
+
+
+# Both at once
+
+
+class Events(threading.Thread):
+    """All that `/events` tells, until the stream is ended."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__(name="events")
+        self._connection = HTTPConnection(base.removeprefix("http://"), timeout=60)
+        self._connection.request("GET", "/v1/events")
+        self._response = self._connection.getresponse()
+        self.told: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Events:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection.sock:
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self.join(20)
+        self._response.close()
+        self._connection.close()
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            for line in self._response:
+                if line.startswith(b"data: {"):
+                    self.told.append(json.loads(line.removeprefix(b"data: ")))
+
+    def by_others(self, id: str) -> list[str]:
+        """What others than the server did to it."""
+        told = [event for event in list(self.told) if event.get("id") == id]
+        return [event["change"] for event in told if event["cause"] == "file"]
+
+    @property
+    def has_gaps(self) -> bool:
+        return any(event.get("type") == "resync" for event in list(self.told))
+
+
+class Ours:
+    """What the server acknowledged: the text that each message of ours has."""
+
+    def __init__(self, api: Api, thread_id: str, saved: str) -> None:
+        self._api = api
+        self._path = f"/threads/{thread_id}"
+        self._saved = f"/threads/{saved}"
+        self.texts: dict[str, str] = {}
+        self.number = 0
+
+    def append(self) -> None:
+        text = f"ours {self.number}"
+        _, made, _ = self._api.answer(
+            f"{self._path}/messages", "POST", {"role": "user", "content": text}
+        )
+        self.texts[made["id"]] = text
+
+    def change(self) -> None:
+        """A message of ours; Jan may have cut it off."""
+        id = random.choice(list(self.texts))
+        text = f"changed {self.number}"
+        status, _, _ = self._api.answer(f"{self._path}/messages/{id}", "PATCH", {"content": text})
+        if status == 200:
+            self.texts[id] = text
+
+    def save(self) -> None:
+        status, answer, _ = self._api.answer(self._saved, "PATCH", {"ours": self.number})
+        assert status in (200, 409), answer  # 409: Jan has emptied the file this moment.
+
+    def work(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.number += 1
+            random.choice([self.append, self.append, self.append, self.change, self.save])()
+            time.sleep(random.random() / 100)
+
+
+def test_two_who_write_for_a_minute_lose_nothing_but_what_jan_cuts_off(data_folder, jan):
+    id, saved = jan.create("Both"), jan.create("Saved")
+    folder = data_folder / "threads" / id
+    command = [sys.executable, "-m", "tests.clients.todays_jan", str(data_folder), id, saved]
+    command.append(str(SECONDS))
+    with served(Settings(data_folder=data_folder)) as base, Api(base, data_folder) as api:
+        with Events(base) as events, subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+            ours = Ours(api, id, saved)
+            ours.append()
+            ours.work(SECONDS)
+            told = json.loads(other.communicate(timeout=60)[0])
+            # The last that happened is told.
+            jan.say(id, "jan is done")
+            until(lambda: any("jan is done" in json.dumps(event) for event in list(events.told)))
+        found = {m["id"]: texts([m])[0] for m in api.get(f"/threads/{id}/messages")["data"]}
+        thread, api_title = api.get(f"/threads/{id}"), api.get(f"/threads/{saved}")["title"]
+        reported = api.report(f"threads/{id}")
+
+    assert (len(ours.texts) > SECONDS, len(told["said"]) > SECONDS) == (True, True)
+    # Of what Jan said each is there once, or in a copy that is reported.
+    counted = Counter(found.values())
+    copies = {path.name: path.read_text() for path in folder.glob("messages.conflict-*")}
+    kept = "".join(copies.values())
+    assert [t for t in told["said"] if not counted[t] and f'"{t}"' not in kept] == []
+    assert [t for t in told["said"] if counted[t] > 1] == []
+    assert copies.keys() <= {line.split(" ")[0] for line in reported}
+    # Of what we acknowledged each is there as it was, or it is told that others changed it or cut
+    # it off: the message, or the thread where it is not known which are others.
+    missing = {m for m, text in ours.texts.items() if found.get(m) != text}
+    silent = {m for m in missing if not events.by_others(m)}
+    assert not silent or events.has_gaps or events.by_others(id)
+    assert texts(jan.messages(id))[-1] == "jan is done"
+    assert (thread["title"], api_title) == ("Both", "Saved")

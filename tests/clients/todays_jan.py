@@ -3,14 +3,21 @@
 It reads strictly: a line that is blank or no JSON hides all of a thread's messages. It adds a
 message by appending, and changes or deletes one by reading all, truncating and writing anew. A
 thread.json is written over, in place, by what its window has.
+
+`python -m tests.clients.todays_jan ROOT THREAD OTHER SECONDS` works on two threads for so long, and
+prints what it has said, as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import random
 import re
+import sys
 import time
 import uuid
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +25,14 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a
 
 
 class TodaysJan:
+    """`is_displaced`: what it wrote last went to a file that another program has replaced since.
+
+    Of a writer that holds a file open past that moment nobody can promise anything.
+    """
+
     def __init__(self, root: Path) -> None:
         self.threads_folder = root / "threads"
+        self.is_displaced = False
 
     def threads(self) -> dict[str, dict[str, Any]]:
         """`jan threads list`, and what its window shows: those that it can read."""
@@ -75,8 +88,9 @@ class TodaysJan:
             "thread_id": thread_id,
             "type": "text",
         }
-        with self._messages_path(thread_id).open("a") as file:
-            file.write(_line(message))
+        path = self._messages_path(thread_id)
+        with path.open("ab", buffering=0) as file:
+            self._write(path, file, _line(message))
         return text
 
     def change(self, thread_id: str, id: str, text: str) -> None:
@@ -85,7 +99,13 @@ class TodaysJan:
         for message in messages:
             if message["id"] == id:
                 message["content"][0]["text"]["value"] = text
-        self._messages_path(thread_id).write_text("".join(map(_line, messages)))
+        path = self._messages_path(thread_id)
+        with path.open("wb", buffering=0) as file:
+            self._write(path, file, "".join(map(_line, messages)))
+
+    def _write(self, path: Path, file: FileIO, text: str) -> None:
+        file.write(text.encode())
+        self.is_displaced = os.fstat(file.fileno()).st_ino != path.stat().st_ino
 
     def _messages_path(self, thread_id: str) -> Path:
         return self.threads_folder / thread_id / "messages.jsonl"
@@ -97,3 +117,37 @@ class TodaysJan:
 
 def _line(message: dict[str, Any]) -> str:
     return json.dumps(message, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def work(jan: TodaysJan, id: str, other: str, seconds: float) -> dict[str, list[str]]:
+    """Add and change messages of one thread and save another, in any order.
+
+    What it said, and what of it went to a file that was displaced: the line itself, or those that
+    it had written since it read the file that it then wrote anew.
+    """
+    said: list[str] = []
+    displaced: list[str] = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        choice = random.random()
+        if choice < 0.6 or not said:
+            text = jan.say(id, f"jan {len(said) + len(displaced)}")
+            (displaced if jan.is_displaced else said).append(text)
+        elif choice < 0.8:
+            jan.save({**jan.threads()[other], "order": len(said)})
+        elif own := [m["id"] for m in jan.messages(id) if _text(m).startswith("jan")]:
+            jan.change(id, own[0], "jan 0")
+            if jan.is_displaced:
+                displaced.append(said.pop())
+        time.sleep(random.random() / 20)
+    return {"said": said, "displaced": displaced}
+
+
+def _text(message: dict[str, Any]) -> str:
+    text: str = message["content"][0]["text"]["value"]
+    return text
+
+
+if __name__ == "__main__":
+    root, thread, other, seconds = sys.argv[1:]
+    print(json.dumps(work(TodaysJan(Path(root)), thread, other, float(seconds))))
