@@ -7,6 +7,7 @@ here knows an HTTP library: `web/errors.py` is the only translator.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -157,6 +158,30 @@ class FileBroken(JanError):
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"{place}: {reason}. Mend the file by hand; nothing was written.")
+
+
+class NotEditable(JanError):
+    """A file of a kind that we only read."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "not_editable"
+
+    def __init__(self, file: str) -> None:
+        super().__init__(
+            f"{file} is YAML, which cannot be changed here without losing how it is written. Edit "
+            "the file: what it says holds from the next load on."
+        )
+
+
+class AmbiguousAlias(InvalidRequest):
+    """A short name that more than one model has."""
+
+    code = "ambiguous_model"
+
+    def __init__(self, alias: str, ids: Sequence[str]) -> None:
+        named = " and ".join(map(repr, ids))
+        super().__init__(f"{alias!r} is an alias of {named}: ask for one of these.", param="model")
 
 
 class BodyTimeout(JanError):

@@ -7,13 +7,13 @@ about; one that is `ready` has its weights here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from jan_server import amounts, catalogue, engines, remote
+from jan_server import aliases, amounts, catalogue, engines, remote
 from jan_server.downloads import Downloads
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.pool import Pool
@@ -29,9 +29,9 @@ from jan_server.errors import (
 from jan_server.ids import check_new_id
 from jan_server.remote import Remote
 from jan_server.settings import Settings
-from jan_server.store import Store, formats
-from jan_server.store.document import Document, etag
-from jan_server.store.weights import weights
+from jan_server.store import Store, formats, headers
+from jan_server.store.document import Document, etag, written
+from jan_server.store.weights import ModelFiles, is_gguf
 from jan_server.types.model import Manifest, ModelSettings, ModelState
 
 FALLBACK_DEFAULT = "smollm2-135m-instruct"
@@ -41,11 +41,12 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model and what is known of it.
 
     `value` is the JSON object of its manifest, `raw` that as bytes; `created` in seconds; `weights`
-    is None where there are none, and `answers` whether it could answer a chat. `download_error` is
-    why the last download failed, if it did, and `weights_changed` says so of weights that are not
-    as they were when their sum was verified. `remote` is the server that answers it, None where an
-    engine of this machine does. `stale` is the place and the reason when the manifest
-    is broken now, and this is the last good one that was seen.
+    is None where there are none, and `answers` whether it could answer a chat. `parts` are all
+    files of a split model, and `mmproj` turns images into what it reads. `download_error` is why
+    the last download failed, if it did, and `weights_changed` says so of weights that are not as
+    they were when their sum was verified. `remote` is the server that answers it, None where an
+    engine of this machine does. `stale` is the place and the reason when the manifest is broken
+    now, and this is the last good one that was seen.
     """
 
     id: str
@@ -55,6 +56,8 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     weights: Path | None
     state: ModelState
+    parts: tuple[Path, ...] = ()
+    mmproj: Path | None = None
     download_error: str | None = None
     weights_changed: str | None = None
     remote: Remote | None = None
@@ -69,7 +72,10 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def etag(self) -> str:
         """Of the manifest and of what else is told of the model, which changes without it."""
-        told = (self.state, self.created, self.download_error, self.weights_changed)
+        told = (
+            *(self.state, self.created, self.download_error, self.weights_changed),
+            *((*self.parts, self.mmproj) if self.parts or self.mmproj else ()),
+        )
         return etag(self.raw, state=" ".join(map(str, told)))
 
 
@@ -87,22 +93,62 @@ class Models:
         self._pool = pool
         self._downloads = downloads
         self._started: dict[str, ModelSettings] = {}
+        self._manifests: dict[str, tuple[Mapping[str, Any], Manifest]] = {}
 
     def list(self, *, everything: bool = False) -> Known:
         """The models that can answer; `everything` adds what is known and not here yet."""
-        mine = [self._of_document(document) for document in self._store.models.list()]
+        mine = self._here()
         ids = {model.id for model in mine}
         rest = [self._of_catalogue(id) for id in catalogue.load() if id not in ids]
         return [model for model in (*mine, *rest) if everything or model.answers]
 
     def get(self, id: str) -> KnownModel:
-        """Raises InvalidId, NotFound, and FileUnreadable for a broken manifest."""
+        """The model of that id, else the one that has it as an alias.
+
+        Raises InvalidId, NotFound, FileUnreadable for a broken manifest, and AmbiguousAlias.
+        """
         try:
             return self._of_document(self._store.models.get(id))
         except NotFound:
             if id in catalogue.load():
                 return self._of_catalogue(id)
-            raise NotFound("model", id, hint=self._hint()) from None
+            named = self._aliased(id)
+            if named is None:
+                raise NotFound("model", id, hint=self._hint()) from None
+            return self.get(named)
+
+    def change(
+        self,
+        id: str,
+        changes: Mapping[str, Any],
+        *,
+        condition: Callable[[str], None] = lambda _etag: None,
+    ) -> KnownModel:
+        """Give top-level keys of its manifest new values, null among them; all else stays.
+
+        Weights without a manifest get one. `condition` is called with the model's ETag. Raises as
+        it does and as `get`, ModelNotDownloaded for one of the catalogue, FileBroken and
+        NotEditable.
+        """
+        model = self.get(id)
+        condition(model.etag)
+        if not self._store.models.has(model.id):
+            raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
+        document = self._store.models.get(model.id)
+        if document.raw:
+            self._store.models.change(model.id, changes)
+        elif is_gguf(document.path.name):
+            self._give_manifest(model, document.path, changes)
+        elif changes:
+            self._store.models.change(model.id, {**model.value, **changes})
+        return self.get(model.id)
+
+    def _give_manifest(self, model: KnownModel, weights: Path, changes: Mapping[str, Any]) -> None:
+        """To weights that lie in no folder of their own: they stay where they are."""
+        place = weights.relative_to(self._store.models.place.root.resolve()).as_posix()
+        settings = {"settings": {**model.value.get("settings", {}), "llama_model_path": place}}
+        manifest = written({**model.value, **settings, **changes})
+        self._store.models.folders.create(model.id, lambda _: {"model.json": manifest})
 
     def ready(self, id: str | None) -> KnownModel:
         """A model that can answer, the default one for None.
@@ -228,19 +274,41 @@ class Models:
         except NotFound:
             return self._store.models.place.path / check_new_id("model", id)
 
+    def _here(self) -> Known:
+        """Those of the data folder. Weights that a manifest names are no model of their own."""
+        found = [
+            (self._of_document(document), is_gguf(document.path.name))
+            for document in self._store.models.list()
+        ]
+        named = {model.weights for model, is_bare in found if not is_bare}
+        return [model for model, is_bare in found if not (is_bare and model.weights in named)]
+
+    def _aliased(self, alias: str) -> str | None:
+        """Raises AmbiguousAlias."""
+        known = self.list(everything=True)
+        all_names = {m.id: {*m.manifest.aliases, *catalogue.aliases(m.id)} for m in known}
+        ready = {model.id: all_names[model.id] for model in known if model.answers}
+        return aliases.resolve(alias, ready, all_names)
+
     def _of_document(self, document: Document) -> KnownModel:
+        files = self._store.models.files_of(document)
+        value, raw = document.value, document.raw
+        if not raw and (first := files.weights or next(iter(files.parts), None)):
+            value = headers.manifest(first, id=document.id)
+            raw = msgspec.json.encode(value)
         return self._known(
             document.id,
-            document.value,
-            raw=document.raw,
+            value,
+            raw=raw,
             stale=document.stale,
-            weights=weights(document.folder, self._settings.data_folder, document.value),
-            created=formats.seconds(document.value.get("created")) or document.mtime,
+            files=files,
+            created=formats.seconds(value.get("created")) or document.mtime,
         )
 
     def _of_catalogue(self, id: str) -> KnownModel:
         value = catalogue.load()[id]
-        return self._known(id, value, raw=msgspec.json.encode(value), weights=None, created=0)
+        raw = msgspec.json.encode(value)
+        return self._known(id, value, raw=raw, files=ModelFiles(None), created=0)
 
     def _known(
         self,
@@ -248,11 +316,11 @@ class Models:
         value: Mapping[str, Any],
         *,
         raw: bytes,
-        weights: Path | None,
+        files: ModelFiles,
         created: float,
         stale: str = "",
     ) -> KnownModel:
-        manifest = Manifest.from_value(value, name=id)
+        manifest = self._manifest(id, value)
         model = KnownModel(
             id=id,
             value=value,
@@ -261,12 +329,21 @@ class Models:
             manifest=manifest,
             remote=remote.find(self._settings.data_folder, id, manifest),
             download_error=self._failure(id),
-            weights_changed=self._weights_changed(weights),
+            weights_changed=self._weights_changed(files),
             created=int(created),
-            weights=weights,
+            weights=files.weights,
+            parts=files.parts,
+            mmproj=files.mmproj,
             state="not_downloaded",
         )
         return msgspec.structs.replace(model, state=self._state(model))
+
+    def _manifest(self, id: str, value: Mapping[str, Any]) -> Manifest:
+        """What it means, worked out once for each object that the store read."""
+        known = self._manifests.get(id)
+        if known is None or known[0] is not value:
+            known = self._manifests[id] = (value, Manifest.from_value(value, name=id))
+        return known[1]
 
     def _state(self, model: KnownModel) -> ModelState:
         if running := self._pool.running().get(model.id):
@@ -293,14 +370,16 @@ class Models:
         failure = self._downloads.failure(id)
         return failure.message if failure else None
 
-    def _weights_changed(self, weights: Path | None) -> str | None:
-        was = self._store.sums.changed(weights) if weights else None
-        if weights is None or was is None:
+    def _weights_changed(self, files: ModelFiles) -> str | None:
+        if files.weights is None:
             return None
-        return (
-            f"{weights.name} changed after its sum was verified, {was.verified}. "
-            "`python -m jan_server doctor` verifies it again."
-        )
+        for path in files.parts or (files.weights,):
+            if was := self._store.sums.changed(path):
+                return (
+                    f"{path.name} changed after its sum was verified, {was.verified}. "
+                    "`python -m jan_server doctor` verifies it again."
+                )
+        return None
 
 
 def fitted(id: str) -> str:

@@ -25,6 +25,11 @@ def load() -> Mapping[str, dict[str, Any]]:
     return MappingProxyType({manifest["id"]: manifest for manifest in manifests})
 
 
+def aliases(id: str) -> tuple[str, ...]:
+    """The shorter names of a model; none for one that is not here."""
+    return tuple(load().get(id, {}).get("aliases", ()))
+
+
 def get(id: str) -> dict[str, Any] | None:
     """The manifest of that id, or None."""
     return load().get(id)

@@ -6,6 +6,9 @@ Jan itself are the others.
     assistants/<id>/assistant.json       who answers: name, instructions, parameters
     models/<id>/model.json               a model's manifest; an id with "/" is folders in folders
     models/<id>/*.gguf                   its weights, or wherever the manifest or a link says
+    models/<id>.gguf                     weights alone; their header is the manifest
+    models/**/*.yml                      models of Jan 0.5.8-0.5.16; read, never written
+    llamacpp/models/<id>/model.yml       models of today's Jan; read, never written
     threads/<id>/thread.json             a conversation: title, assistants, metadata
     threads/<id>/messages.jsonl          its messages, one JSON object a line, oldest first
     threads/<folder>/<id>/...            threads that a person filed; ids are told apart by folder
@@ -53,9 +56,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from jan_server import ids
 from jan_server.errors import JanError, ReadOnly, SettingsInvalid
-from jan_server.events import Publish, unheard
+from jan_server.events import Event, Publish, unheard
 from jan_server.store import formats, paths
 from jan_server.store.answers import Answers
 from jan_server.store.collection import Collection
@@ -63,11 +68,13 @@ from jan_server.store.document import Document, written, written_line
 from jan_server.store.ends import Ends
 from jan_server.store.entries import Entry
 from jan_server.store.expiry import expire, make_room
+from jan_server.store.file_models import FileModels
 from jan_server.store.files import Files
 from jan_server.store.generations import Generations
 from jan_server.store.histories import Histories
 from jan_server.store.history import Message
 from jan_server.store.index import CompanionChanged, Index
+from jan_server.store.library import Library
 from jan_server.store.lines import Shared
 from jan_server.store.locks import Locks
 from jan_server.store.messages import Messages
@@ -75,11 +82,10 @@ from jan_server.store.new_messages import new_messages
 from jan_server.store.news import tell_messages, tell_weights
 from jan_server.store.read_only import Refusing, check_readable, own_folder
 from jan_server.store.replies import Replies
-from jan_server.store.restoring import Restored, restore
+from jan_server.store.restoring import Restored, Restoring, restore
 from jan_server.store.sums import VerifiedSums
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
-from jan_server.store.weights import weights
 
 _OR_READ_ONLY = ". Start with --read-only to look at it and chat without changing anything."
 
@@ -120,9 +126,14 @@ class Store:
         )
         self.trash = Trash(ours / "trash", self.files)
         self.assistants = self._collection(paths.ASSISTANTS)
-        self.models = self._collection(paths.MODELS)
         self.threads = self._collection(paths.THREADS)
-        self._collections = (self.assistants, self.models, self.threads)
+        self.models = self._library()
+        self.collections = (
+            self.assistants,
+            self.models.folders,
+            self.models.todays,
+            self.threads,
+        )
         self._generations = Generations(
             self.root,
             thread_names=lambda: self.threads.place.names(self.threads.place.path),
@@ -173,29 +184,34 @@ class Store:
     @property
     def watched_folders(self) -> Sequence[Path]:
         """Where changes are of interest: not in our own folder, nor in Jan's engines and logs."""
-        return [collection.place.path for collection in self._collections]
+        return [collection.place.path for collection in self.collections]
 
     def keep(self) -> None:
         """From now on somebody calls `look` for what changes, so that lists need not scan."""
-        for collection in self._collections:
+        for collection in self.collections:
             collection.index.keep()
 
     def look(self, paths: Iterable[Path]) -> None:
         """Look again at whatever these paths, below `watched_folders`, belong to or hold."""
-        for collection in self._collections:
+        paths = list(paths)
+        for collection in self.collections:
             for path in paths:
                 if path.is_relative_to(collection.place.path):
                     collection.index.look_below(path)
+        if any(path.is_relative_to(self.models.place.path) for path in paths):
+            self.models.files.look()
 
     def look_everywhere(self, _reason: str = "") -> None:
         """Look at all that is not as it was. Raises DataFolderMissing."""
-        for collection in self._collections:
+        for collection in self.collections:
             collection.index.scan()
+        self.models.files.look()
 
     def wait_until_read(self) -> None:
         """Whatever changes after this is told. Raises NotReady and DataFolderMissing."""
-        for collection in self._collections:
+        for collection in self.collections:
             collection.index.wait_until_read()
+        self.models.files.wait_until_read()
 
     def messages(self, thread_id: str) -> Messages:
         """A thread's messages. Whether there is such a thread is found out by its methods."""
@@ -244,7 +260,9 @@ class Store:
 
     def restore(self, deletion_id: str) -> Restored:
         """Put back what was deleted. Raises as restoring.restore."""
-        collections: dict[str, Collection] = {c.place.kind.name: c for c in self._collections}
+        collections: dict[str, Restoring] = {c.place.kind.folder: c for c in self.collections}
+        for folder in (paths.MODELS.folder, paths.LLAMACPP.folder):
+            collections[folder] = self.models
         return restore(self.trash, deletion_id, collections=collections, messages=self.messages)
 
     def expire(self, *, days: float) -> None:
@@ -264,8 +282,7 @@ class Store:
 
     def weights(self, model_id: str) -> Path | None:
         """The file that holds a model's weights; None when it is not here. Raises NotFound."""
-        model = self.models.get(model_id)
-        return weights(model.folder, self.root, model.value)
+        return self.models.files_of(self.models.get(model_id)).weights
 
     def work_folder(self, name: str) -> Path:
         """A folder of our own, made when it is not there."""
@@ -281,14 +298,32 @@ class Store:
         """What is in our own folders can be made again."""
         shutil.rmtree(self.work_path(name), ignore_errors=True)
 
+    def _library(self) -> Library:
+        folders = self._collection(paths.MODELS)
+        todays = self._collection(paths.LLAMACPP)
+        files = FileModels(
+            folders.place,
+            files=self.files,
+            locks=self._locks,
+            trash=self.trash,
+            publish=self._publish,
+            is_taken=lambda id: folders.has(id) or todays.has(id),
+        )
+        return Library(folders, todays, files)
+
+    def _publish_todays(self, event: Event) -> None:
+        """An event of today's Jan's models, by the id that reaches the model."""
+        self._publish(msgspec.structs.replace(event, id=self.models.address(event.id)))
+
     def _collection(self, kind: paths.Kind) -> Collection:
+        publish = self._publish_todays if kind is paths.LLAMACPP else self._publish
         place = paths.Place(self.root, kind)
         index = Index(
             place,
             self.files,
             show=partial(self._views.view, place),
-            publish=self._publish,
-            companion_changed=self._companion_changed(kind),
+            publish=publish,
+            companion_changed=self._companion_changed(kind, publish),
         )
         return Collection(
             place,
@@ -300,10 +335,10 @@ class Store:
             moved=_thread_moved if kind is paths.THREADS else _nothing_moved,
         )
 
-    def _companion_changed(self, kind: paths.Kind) -> CompanionChanged:
+    def _companion_changed(self, kind: paths.Kind, publish: Publish) -> CompanionChanged:
         if kind is paths.THREADS:
-            return partial(tell_messages, self.messages, self._publish)
-        return partial(tell_weights, self._publish)  # An assistant has none: never called.
+            return partial(tell_messages, self.messages, publish)
+        return partial(tell_weights, publish)  # An assistant has none: never called.
 
     def _first_message_time(self, folder: Path) -> float | None:
         path = folder / paths.MESSAGES

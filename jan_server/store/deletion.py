@@ -49,8 +49,8 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     """One resource in the trash.
 
     `id` is the name of its folder there, `path` the resource itself, `where` the path that it had
-    below its kind's folder. `deleted_at` in seconds. `weights` are files of a model that are large
-    and can be got again.
+    below its kind's `folder`. `deleted_at` in seconds. `weights` are files of a model that are
+    large and can be got again.
     """
 
     id: str
@@ -58,6 +58,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     resource_id: str
     path: Path
     where: str
+    folder: str
     deleted_at: float
     bytes: int
     files: int
@@ -69,7 +70,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
         """Where it goes back to, below the data folder."""
         if self.kind == "message":
             return f"{paths.THREADS.folder}/{self.thread_id}/{paths.MESSAGES}"
-        return f"{self.kind}s/{self.where}"
+        return f"{self.folder}/{self.where}"
 
     @property
     def order(self) -> tuple[float, int]:
@@ -99,7 +100,7 @@ def read(folder: Path) -> Deletion | None:
     deleted_at = time_of(folder.name)
     if deleted_at is None or folder.is_symlink():
         return None
-    for kind in (paths.THREADS, paths.ASSISTANTS, paths.MODELS):
+    for kind in (paths.THREADS, paths.ASSISTANTS, paths.MODELS, paths.LLAMACPP):
         for path in _resources(kind, folder / kind.folder):
             return _of_resource(kind, folder, path, deleted_at)
     return _of_message(folder, deleted_at)
@@ -111,13 +112,14 @@ def _of_resource(kind: paths.Kind, folder: Path, path: Path, deleted_at: float) 
     return Deletion(
         id=folder.name,
         kind=kind.name,
-        resource_id=where if kind is paths.MODELS else path.name,
+        resource_id=where if kind.name == "model" else path.name,
         path=path,
         where=where,
+        folder=kind.folder,
         deleted_at=deleted_at,
         bytes=sum(sizes),
         files=len(sizes),
-        weights=_weights(path) if kind is paths.MODELS else (),
+        weights=_weights(path) if kind.name == "model" else (),
     )
 
 
@@ -132,6 +134,7 @@ def _of_message(folder: Path, deleted_at: float) -> Deletion | None:
                     resource_id=kept.id,
                     path=path,
                     where=f"{thread.name}/{path.name}",
+                    folder=MESSAGES,
                     deleted_at=deleted_at,
                     bytes=_size(path),
                     files=1,
@@ -152,7 +155,7 @@ def _resources(kind: paths.Kind, folder: Path) -> list[Path]:
     """The folders, or links to some, that were a resource."""
     folders = list(_below(folder))
     whole = [path for path in folders if path.is_symlink() or _is_whole(kind, path)]
-    if whole or kind is not paths.MODELS:
+    if whole or kind.name != "model":
         return whole
     # Only its weights were moved, and what those are called only its manifest could say.
     return [path for path in folders if any(map(_counts, _entries(path)))]

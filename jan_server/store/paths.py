@@ -18,7 +18,7 @@ from jan_server import ids
 from jan_server.errors import FileUnreadable
 from jan_server.events import Kind as EventKind
 from jan_server.store.signature import Signature, now, signature_at
-from jan_server.store.weights import gguf_names, has_weights, is_file
+from jan_server.store.weights import has_weights, is_file, is_gguf
 
 WORK_FOLDER = ".jan_server"
 """Ours, in the data folder: settings, trash, fitted copies, download states."""
@@ -50,7 +50,8 @@ def _messages_signature(folder: str) -> Signature | None:
 
 def _weights_signature(folder: str) -> Signature | None:
     """Of all weights together: the latest time, the sum of the sizes."""
-    signatures = (signature_at(f"{folder}/{name}") for name in gguf_names(Path(folder)))
+    names = sorted(filter(is_gguf, _names_in(Path(folder))))
+    signatures = (signature_at(f"{folder}/{name}") for name in names)
     found = [signature for signature in signatures if signature is not None]
     if not found:
         return None
@@ -85,6 +86,16 @@ ASSISTANTS = Kind("assistant", "assistants", "assistant.json", _never)
 MODELS = Kind(
     "model", "models", "model.json", has_weights, _weights_signature, "parts", is_confined=False
 )
+LLAMACPP = Kind(
+    "model",
+    "llamacpp/models",
+    "model.yml",
+    _never,
+    _weights_signature,
+    "parts",
+    is_confined=False,
+)
+"""Models as today's Jan keeps them."""
 
 
 def is_listed(name: str) -> bool:

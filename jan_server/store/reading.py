@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jan_server.store import scanner
+from jan_server.store import model_formats, scanner, yml
 from jan_server.store.document import Document
 from jan_server.store.files import Files
 from jan_server.store.paths import THREADS, Place
@@ -43,9 +43,7 @@ def read(place: Place, files: Files, folder: Path, *, id: str) -> Reading:
     except OSError as error:
         return Reading(None, False, None, place.shown(path), f"cannot be read ({error.strerror})")
     is_settled = signature.is_settled(moment)
-    value = scanner.decode(raw)
-    if not isinstance(value, Problem) and not isinstance(value, dict):
-        value = Problem(1, 1, "expected an object")
+    value = decoded(path, raw)
     if isinstance(value, Problem):
         shown = f"{place.shown(path)}:{value.line}:{value.column}"
         return Reading(signature, is_settled, None, shown, value.reason)
@@ -59,6 +57,16 @@ def read(place: Place, files: Files, folder: Path, *, id: str) -> Reading:
         filed=_filed(place, folder),
     )
     return Reading(signature, is_settled, document)
+
+
+def decoded(path: Path, raw: bytes) -> dict[str, Any] | Problem:
+    """The object that a document says; of a `.yml` the one that a `model.json` would hold."""
+    value = yml.decode(raw) if path.suffix == ".yml" else scanner.decode(raw)
+    if not isinstance(value, Problem) and not isinstance(value, dict):
+        return Problem(1, 1, "expected an object")
+    if isinstance(value, Problem) or path.suffix != ".yml":
+        return value
+    return model_formats.manifest(value)
 
 
 def _without_file(place: Place, folder: Path, path: Path, *, id: str) -> Document:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from jan_server.errors import JanError, NotFound
 from jan_server.events import Kind
 from jan_server.store import deletion
-from jan_server.store.collection import Collection
 from jan_server.store.deletion import Deletion
 from jan_server.store.messages import Messages
 from jan_server.store.trash import Trash
@@ -25,21 +24,27 @@ class Restored(NamedTuple):
     thread_id: str | None = None
 
 
+class Restoring(Protocol):
+    """Puts back resources of one folder."""
+
+    def restore(self, item: Deletion) -> str: ...
+
+
 def restore(
     trash: Trash,
     id: str,
     *,
-    collections: Mapping[str, Collection],
+    collections: Mapping[str, Restoring],
     messages: Callable[[str], Messages],
 ) -> Restored:
-    """Put back the deletion of that id.
+    """Put back the deletion of that id; `collections` by their folders.
 
     Raises NotFound, also for a message's thread, AlreadyExists when the name is taken again,
     LiesOutside, and what writing raises: nothing was put back then.
     """
     item = trash.get(id)
-    if item.kind in collections:
-        return Restored(item.kind, collections[item.kind].restore(item))
+    if item.folder in collections:
+        return Restored(item.kind, collections[item.folder].restore(item))
     return _restore_message(trash, item, messages)
 
 

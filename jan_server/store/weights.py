@@ -1,45 +1,96 @@
-"""Which file of a model's folder holds its weights. Reads names only, writes nothing."""
+"""Which files of a model's folder hold its weights. Reads names only, writes nothing.
+
+A split model is one whose files are called `<name>-00001-of-00003.gguf` and so on: its weights are
+the first of them, and are there when all of them are. A file with `mmproj` in its name turns images
+into what a model reads; it is no model.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+_PART = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+
+
+class ModelFiles(NamedTuple):
+    """`weights` is what an engine loads, None when it is not here, or not all of it.
+
+    `parts` are all files of a split model, whether they are here or not.
+    """
+
+    weights: Path | None
+    parts: tuple[Path, ...] = ()
+    mmproj: Path | None = None
+
+    @property
+    def missing(self) -> tuple[Path, ...]:
+        """Of a split model of which something is here, what is not."""
+        return tuple(part for part in self.parts if not is_file(part))
+
+
+def model_files(document: Path, data_folder: Path, manifest: Mapping[str, Any]) -> ModelFiles:
+    """The files of the model that `document`, its `model.json` or `.yml`, is of.
+
+    They may lie anywhere: links are followed. In Jan's order the weights are the path that the
+    manifest names, the file that it was to be downloaded to, the first `.gguf` beside it, and a
+    file named like the folder (what Jan 0.4.4's API downloaded). Of a `.yml` they are what it
+    names, or the `.gguf` of its own name: others beside it may be other models'. A `.gguf` that is
+    its own document is what it is.
+    """
+    folder = document.parent
+    names = _names(folder)
+    candidates: Iterable[Path] = (
+        *_named(folder, data_folder, manifest, "llama_model_path"),
+        *(folder / name for name in _beside(document, names, manifest)),
+    )
+    weights: Path | None = None
+    incomplete: tuple[Path, ...] = ()
+    for path in candidates:
+        if not (path.name in names if path.parent == folder else is_file(path)):
+            continue
+        if not is_file(path):  # A link that leads nowhere, a folder.
+            continue
+        parts = parts_of(path)
+        if all(map(is_file, parts)):
+            weights, incomplete = path, parts
+            break
+        incomplete = incomplete or parts
+    projectors = (
+        *_named(folder, data_folder, manifest, "mmproj"),
+        *(folder / name for name in sorted(names) if _is_own_projector(document, name)),
+    )
+    return ModelFiles(weights, incomplete, next(filter(is_file, projectors), None))
 
 
 def weights(folder: Path, data_folder: Path, manifest: Mapping[str, Any]) -> Path | None:
-    """The weights, or None when they are not here. They may lie anywhere: links are followed.
-
-    In Jan's order: the path that the manifest names, the file that it was to be downloaded to, the
-    first `.gguf`, and a file named like the folder (what Jan 0.4.4's API downloaded).
-    """
-    candidates = (
-        *_named(folder, data_folder, manifest),
-        *(folder / name for name in _sources(manifest)),
-        *(folder / name for name in gguf_names(folder)),
-        folder / folder.name,
-    )
-    return next(filter(is_file, candidates), None)
+    """The weights of the model whose folder it is, or None when they are not here."""
+    return model_files(folder / "model.json", data_folder, manifest).weights
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder without a manifest is a model's."""
-    return bool(gguf_names(folder))
+    """Whether a folder without a manifest is a model's: those with a `.yml` are a file's each."""
+    names = _names(folder)
+    found = any(_is_weights(name) and is_file(folder / name) for name in names)
+    return found and not any(map(is_yml, names))
 
 
 def gguf_names(folder: Path) -> list[str]:
-    """The files that can be a model's whole weights, in the order of their names."""
-    try:
-        names = os.listdir(folder)  # noqa: PTH208
-    except OSError:
-        return []
-    return sorted(name for name in names if _is_whole(name) and is_file(folder / name))
+    """The files that can be a model's weights, or the first part of them, by their names."""
+    return sorted(name for name in _names(folder) if _is_first(name) and is_file(folder / name))
 
 
 def is_gguf(name: str) -> bool:
     """Whether a file of that name is weights, or a part of them; `notes.gguf.md` is not."""
     return name.lower().endswith(".gguf")
+
+
+def is_yml(name: str) -> bool:
+    """Whether a file of that name may be a manifest of Jan 0.5.8 or later."""
+    return name.endswith(".yml") and name != "metadata.yml" and not name.startswith(".")
 
 
 def is_file(path: Path) -> bool:
@@ -50,13 +101,55 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _is_whole(name: str) -> bool:
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """All files of the split model that a file is a part of; none for one that is whole."""
+    found = _PART.fullmatch(path.name)
+    if found is None or not 0 < int(found["count"]) <= 1000:
+        return ()
+    name, count, suffix = found["name"], found["count"], path.suffix
+    numbers = range(1, int(count) + 1)
+    return tuple(path.with_name(f"{name}-{number:05}-of-{count}{suffix}") for number in numbers)
+
+
+def _names(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return frozenset()
+
+
+def _is_projector(name: str) -> bool:
+    return is_gguf(name) and not name.startswith(".") and "mmproj" in name.lower()
+
+
+def _is_own_projector(document: Path, name: str) -> bool:
+    """Beside a file that is one model of several it may be another's."""
+    return _is_projector(name) and document.stem == "model"
+
+
+def _is_weights(name: str) -> bool:
     return is_gguf(name) and not name.startswith(".") and "mmproj" not in name.lower()
 
 
-def _named(folder: Path, data_folder: Path, manifest: Mapping[str, Any]) -> Iterable[Path]:
+def _is_first(name: str) -> bool:
+    found = _PART.fullmatch(name)
+    return _is_weights(name) and (found is None or int(found["number"]) == 1)
+
+
+def _beside(document: Path, names: frozenset[str], manifest: Mapping[str, Any]) -> Iterable[str]:
+    if is_gguf(document.name):
+        return (document.name,)
+    if document.suffix == ".yml":
+        return (f"{document.stem}.gguf", *filter(_is_first, _sources(manifest)))
+    firsts = sorted(filter(_is_first, names))
+    return (*_sources(manifest), *firsts, document.parent.name)
+
+
+def _named(
+    folder: Path, data_folder: Path, manifest: Mapping[str, Any], key: str
+) -> Iterable[Path]:
     settings = manifest.get("settings")
-    named = settings.get("llama_model_path") if isinstance(settings, Mapping) else None
+    named = settings.get(key) if isinstance(settings, Mapping) else None
     if not isinstance(named, str) or not named or "\0" in named:
         return ()
     return (folder / named, data_folder / named)  # An absolute path stays what it is.
@@ -71,7 +164,7 @@ def _sources(manifest: Mapping[str, Any]) -> Iterable[str]:
     sources.append({"url": manifest.get("source_url")})
     for source in sources:
         for name in (source.get("filename"), _last_segment(source.get("url"))):
-            if isinstance(name, str) and _is_whole(name) and "/" not in name:
+            if isinstance(name, str) and _is_weights(name) and "/" not in name:
                 yield name
 
 

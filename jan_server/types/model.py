@@ -163,6 +163,14 @@ class Model(Struct, kw_only=True):
     ) = UNSET
     metadata: dict[str, Any] = {}
     engine: Annotated[str, Meta(examples=["ctransformers"])] | UnsetType = UNSET
+    parts: (
+        Annotated[list[str], Meta(description="The files of a split model, all of them.")]
+        | UnsetType
+    ) = UNSET
+    mmproj: (
+        Annotated[str, Meta(description="The file that turns images into what the model reads.")]
+        | UnsetType
+    ) = UNSET
     download_error: (
         Annotated[str, Meta(description="Why the last download failed, if it did.")] | UnsetType
     ) = UNSET

@@ -122,7 +122,9 @@ def test_nobody_listens_while_what_is_found_is_no_news_yet(
     server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "PATIENCE", 0.01)
-    with getattr(server.services.store, kind).index._scanning, Stream(server.base) as refused:
+    store = server.services.store
+    known = store.models.folders if kind == "models" else getattr(store, kind)
+    with known.index._scanning, Stream(server.base) as refused:
         assert refused.response.status == 503
         assert refused.response.headers["retry-after"] == "5"
         assert json.load(refused.response)["error"]["code"] == "not_ready"

@@ -88,7 +88,11 @@ def test_models_may_lie_in_folders_of_folders(root: Path, store: Store) -> None:
     write(root / "models/config/default-model.json", "{}")
     write(root / "models/a/b/c/d/e/w.gguf", "too deep")
     write(root / "models/stray.gguf", "no folder")
-    assert [model.id for model in store.models.list()] == ["huggingface.co/org/repo", "org/name"]
+    assert [model.id for model in store.models.list()] == [
+        "huggingface.co/org/repo",
+        "org/name",
+        "stray",
+    ]
     assert store.models.get("org/name").id == "org/name"
     assert store.models.get("inner").id == "org/name"
     assert store.models.get("huggingface.co/org/repo").value == {}

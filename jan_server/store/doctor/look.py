@@ -30,7 +30,7 @@ class Look:
         self.checked = Checked()
 
     def take_all(self) -> None:
-        for collection in (self._store.threads, self._store.assistants, self._store.models):
+        for collection in self._store.collections:
             self.found += self._kind(collection.place)
         self.found += check_work_folder(self._store.root)
         self.found.sort(key=_order)

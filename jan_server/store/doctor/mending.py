@@ -106,7 +106,7 @@ _HOW: dict[How, Callable[[Store, Mend], None]] = {
 
 def _check_is_inside(store: Store, path: Path) -> None:
     """Race: a link may stand there since we looked. What it leads to is not ours."""
-    places = (store.threads.place, store.assistants.place, store.models.place)
+    places = [collection.place for collection in store.collections]
     for real in map(Path, map(os.path.realpath, (path, path.parent))):
         if not any(real.is_relative_to(root) for root in (store.root, *(p.path for p in places))):
             raise LiesOutside(path.name)
