@@ -14,7 +14,7 @@ from jan_server.types.model import Manifest, Source
 SAMPLE = Path(__file__).parent.parent / "data" / "models" / "smollm2-135m-instruct" / "model.json"
 JANS_KEYS = [
     "source_url", "sources", "id", "object", "name", "version", "description", "format",
-    "settings", "parameters", "metadata", "engine",
+    "settings", "parameters", "metadata", "engine", "aliases",
 ]  # fmt: skip
 
 
@@ -23,11 +23,24 @@ def shipped(id: str) -> bytes:
 
 
 def test_the_smallest_model_comes_first() -> None:
-    assert list(catalogue.load()) == [
-        "smollm2-135m-instruct",
-        "tinyllama-1.1b",
-        "mistral-ins-7b-q4",
-    ]
+    sizes = [manifest["metadata"]["size"] for manifest in catalogue.load().values()]
+    assert sizes == sorted(sizes)
+    assert next(iter(catalogue.load())) == "smollm2-135m-instruct"
+    assert len(sizes) == 16
+
+
+def test_no_two_models_have_one_name() -> None:
+    names = [name for id in catalogue.load() for name in (id, *catalogue.aliases(id))]
+    assert len(set(names)) == len(names)
+    assert catalogue.aliases("tinyllama-1.1b") == ("tinyllama",)
+    assert catalogue.aliases("gpt-5") == ()
+
+
+def test_models_that_the_engines_are_known_to_run_are_here() -> None:
+    manifests = catalogue.load().values()
+    assert all(manifest["metadata"]["size"] < 8e9 for manifest in manifests)
+    assert {manifest["engine"] for manifest in manifests} == {"ctransformers", "llama-cpp", "nitro"}
+    assert all(manifest["metadata"]["license"] for manifest in manifests)
 
 
 def test_an_unknown_model_is_none() -> None:
