@@ -10,7 +10,8 @@ The map, in reading order. Each layer imports only what stands above it here:
     downloads remote hardware models  getting a model; another server; the machine; which models
     completions                       a chat, a text, an embedding: request -> prompt -> answer
     appending following               messages that are written together; thread.json follows them
-    removing expiring                 a model goes to the trash; what is over leaves the trash
+    importing removing                a file becomes a model; a model goes to the trash
+    expiring                          the trash is emptied of what is over
     presence                          which servers run on a data folder
     representations                   a stored resource -> what goes over the wire
     services                          everything a route may use, opened and closed in order

@@ -96,6 +96,20 @@ class OriginNotAllowed(Forbidden):
     code = "origin_not_allowed"
 
 
+class ImportNotAllowed(Forbidden):
+    """A request names a file from where none may be imported by requests."""
+
+    code = "import_not_allowed"
+
+    def __init__(self, *, param: str | None = None) -> None:
+        super().__init__(
+            "Requests may not import files from there: name their folder with --import-folder, or "
+            "import-folder in .jan_server/settings.toml. On the server's machine "
+            "`python -m jan_server import FILE` does it.",
+            param=param,
+        )
+
+
 class ReadOnly(Forbidden):
     """The server was started with --read-only: nothing below the data folder is changed."""
 
@@ -393,8 +407,9 @@ class AlreadyExists(JanError):
     type = "invalid_request_error"
     code = "already_exists"
 
-    def __init__(self, kind: str, id: str) -> None:
-        super().__init__(f"There is already a {kind} with the id {id!r}.", param="id")
+    def __init__(self, kind: str, id: str, *, hint: str = "") -> None:
+        there = f"There is already a {kind} with the id {id!r}."
+        super().__init__(f"{there} {hint}".strip(), param="id")
 
 
 class DiskFull(JanError):
@@ -406,6 +421,27 @@ class DiskFull(JanError):
 
 WRITING = (DataFolderMissing, DiskFull, NotWritable, WriteFailed, WriteUncertain)
 """What every operation that writes may meet."""
+
+
+class NotImportable(InvalidRequest):
+    """What was named is no model that could be imported: the message says what is in the way."""
+
+    code = "not_importable"
+
+
+class ImportFailed(JanError):
+    """A model's file could not be read to its end, or changed meanwhile; nothing was made."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "import_failed"
+
+
+class ImportStopped(JanError):
+    """The server is being stopped; nothing was made."""
+
+    status = 503
+    code = "import_stopped"
 
 
 class SettingsInvalid(JanError):

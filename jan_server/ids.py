@@ -22,6 +22,7 @@ MODEL_PARTS = 4
 """How many `/`-joined parts a model id may have, and how deep model folders are looked for."""
 
 _NEW = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_NOT_IN_NEW = re.compile(r"[^A-Za-z0-9._@+-]+")
 _SECONDS = re.compile(r".*_(\d{9,11})(?:_\d{1,3})?")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # Controls; half a character.
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
@@ -79,6 +80,16 @@ def new_assistant_id(name: str) -> str:
 def is_uuid(text: str) -> bool:
     """Whether it is one of version 4, written as today's Jan does."""
     return _UUID.fullmatch(text) is not None
+
+
+def new_model_id(*names: str) -> str:
+    """The first of these names that an id can be made of: `My Model (2)` is `My-Model-2`."""
+    for name in names:
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+        id = _NOT_IN_NEW.sub("-", plain).lstrip("._@+-")[:128].rstrip("._-")
+        if is_new_id(id, kind="model"):
+            return id
+    return f"model_{ULID()}"
 
 
 def new_uuid() -> str:

@@ -21,6 +21,7 @@ from jan_server.errors import DataFolderMissing, JanError
 from jan_server.events import Hub
 from jan_server.expiring import Expiring
 from jan_server.following import Following
+from jan_server.importing import Importing
 from jan_server.models import Models
 from jan_server.remote import Remotes
 from jan_server.removing import Removing
@@ -93,6 +94,7 @@ class Services:
         self.pool = _pool(settings)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
         self.removing = Removing(settings, self.store, models=self.models, pool=self.pool)
+        self.importing = Importing(settings, self.store, models=self.models)
         self.remotes = Remotes(patience=settings.remote_patience)
         self.completions = Completions(self.models, self.pool, self.remotes)
         self.appending = Appending(self.store)
@@ -130,6 +132,7 @@ class Services:
     async def close(self) -> None:
         """Streams and answers that still run end with ShuttingDown."""
         self.closing.set()
+        self.importing.close()
         await self.pool.close()
         await self.remotes.close()
         await self.expiring.close()

@@ -46,6 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     a model works on at once, where its manifest does not say; by default the engine chooses. A
     model that says nothing for `stall_patience` hangs, and is ended. A remote server that says
     nothing for `remote_patience` is left.
+
+    Requests may import files from each `import_folder` and below; where none is named, from
+    anywhere if only this machine can ask, else from nowhere.
     """
 
     data_folder: Path
@@ -70,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     new_files: Literal["auto", "jan-0.4", "jan-today"] = "auto"
     read_only: bool = False
     trash_days: Annotated[float, Meta(ge=0)] = 30.0
+    import_folder: tuple[str, ...] = ()
 
     @property
     def flushes(self) -> bool:

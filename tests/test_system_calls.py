@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.importing.conftest import small_gguf
+
 # With a question mark: some processors have only the newer ones of these calls.
 TRACED = (
     "?write,?writev,?pwrite64,?fsync,?fdatasync,?rename,?renameat,?renameat2,"
@@ -178,6 +180,20 @@ CHANGES = {
             "fsync models",
         ],
     ),
+    "import a model": Change(
+        "POST",
+        "/v1/models/import",
+        {"modelPath": "ROOT/logs/m.gguf", "model": "new"},
+        [
+            f"write {STAGED}/model/m.gguf",
+            f"fsync {STAGED}/model/m.gguf",
+            f"write {STAGED}/model/model.json",
+            f"fsync {STAGED}/model/model.json",
+            f"fsync {STAGED}/model",
+            f"rename {STAGED}/model models/new",
+            "fsync models",
+        ],
+    ),
     "restore a thread": Change(
         "POST",
         f"/v1/trash/{DELETION}/restore",
@@ -211,9 +227,10 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     for name in ("assistants/jan/assistant.json", "models/tiny/model.json", *DELETED):
         (folder / "data" / name).parent.mkdir(parents=True)
         (folder / "data" / name).write_text('{"name": "Old"}')
+    small_gguf(folder / "data/logs/m.gguf")
     with _traced_server(folder / "data", trace=folder / "trace") as host:
         for change in CHANGES.values():
-            _ask(host, change)
+            _ask(host, change, root=folder / "data")
     found = list(_read((folder / "trace").read_text(), root=folder / "data"))
     return {name: _between(found, change) for name, change in CHANGES.items()}
 
@@ -282,9 +299,9 @@ def _traced_server(root: Path, *, trace: Path) -> Iterator[str]:
             process.communicate(timeout=60)
 
 
-def _ask(host: str, change: Change) -> None:
+def _ask(host: str, change: Change, *, root: Path) -> None:
     with closing(http.client.HTTPConnection(host, timeout=60)) as connection:
-        body = None if change.body is None else json.dumps(change.body)
+        body = None if change.body is None else json.dumps(change.body).replace("ROOT", str(root))
         connection.request(change.method, change.path, body)
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()

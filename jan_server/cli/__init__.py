@@ -21,6 +21,7 @@ COMMANDS = (
     Row("models", "Models", "List the models: size, quantization, engine, state."),
     Row("show", "Models", "Show what a model is, and whether it runs on this machine."),
     Row("pull", "Models", "Get a model of the catalogue."),
+    Row("import", "Models", "Make a model of a .gguf that lies here.", module="importing"),
     Row("doctor", "Care", "Say what is wrong in the data folder, and mend it."),
     Row("torture", "Care", "Kill a server again and again: does it lose anything?"),
     Row("version", "Care", "Say which version this is."),

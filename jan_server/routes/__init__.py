@@ -11,6 +11,7 @@ from jan_server.routes import (
     embeddings,
     events,
     health,
+    importing,
     jan05,
     messages,
     models,
@@ -23,6 +24,7 @@ from jan_server.web.routing import Route
 
 API: list[Route[Services]] = [
     *models.ROUTES,
+    *importing.ROUTES,
     *chat.ROUTES,
     *completions.ROUTES,
     *embeddings.ROUTES,

@@ -150,6 +150,17 @@ class Collection:
                 return self.get(candidate)
         raise AlreadyExists(self.place.kind.name, id)
 
+    def adopt(self, id: str, staged: Path) -> Document:
+        """Give a folder that was made whole on this disk, and flushed, the name of a resource.
+
+        It stays where it is when the name is taken: AlreadyExists. Raises InvalidId, and
+        LiesOutside when a link leads elsewhere what would be above it.
+        """
+        ids.check_new_id(self.place.kind.name, id)
+        if not self._take_name(id, staged):
+            raise AlreadyExists(self.place.kind.name, id)
+        return self.get(id)
+
     def change(
         self, id: str, changes: Mapping[str, Any] | Changes, *, condition: Condition = always
     ) -> Document:
@@ -304,15 +315,24 @@ class Collection:
             return False
         staged = self._staging / secrets.token_hex(8)
         self._files.make_folders(self._staging)
-        self._files.make_folders(target.parent)
+        self._files.make_folders(self.place.path)
         try:
-            self._files.write_folder(staged, contents, home=target.parent)
+            self._files.write_folder(staged, contents, home=self.place.path)
+            return self._take_name(id, staged)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)  # Ours, and gone when it was moved.
+
+    def _take_name(self, id: str, staged: Path) -> bool:
+        target = self.place.path / id
+        self._check_is_ours(target.parent)
+        self._files.make_folders(target.parent)
+        if os.path.lexists(target):
+            return False
+        try:
             with self.index.writing(target):
                 self._files.move(staged, target)
         except FileExistsError:
             return False
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)  # Ours, and gone when it was moved.
         return True
 
 

@@ -15,7 +15,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,6 +158,34 @@ class Files:
             self._write_new(path, data, self._mode_below(path.parent), like=known)
         with uncertain(path):
             self._flush_folder(path.parent)
+
+    def create_from(self, path: Path, chunks: Iterable[bytes], *, home: Path) -> None:
+        """A new file of these bytes, for a name that nobody else knows yet; `home` as in
+        `write_folder`. Its name is not flushed. Whatever `chunks` raise, there is no file then.
+        """
+        with translated(path):
+            fd = self._system.open(path, WRITE_NEW, self._mode_below(home))
+            try:
+                for chunk in chunks:
+                    self._write_all(fd, chunk)
+                self._flush(fd)
+            except BaseException:
+                self._discard(path)
+                raise
+            finally:
+                os.close(fd)
+
+    def link(self, source: Path, path: Path) -> None:
+        """A second name, not flushed, for a file that others wrote; its bytes are flushed.
+
+        Raises OSError where there can be none: on another disk, or for want of rights.
+        """
+        self._system.link(source, path)
+        fd = self._system.open(path, READ)
+        try:
+            self._flush(fd)
+        finally:
+            os.close(fd)
 
     def remove(self, path: Path) -> None:
         """Remove a file that we made. That it is gone already is no error."""

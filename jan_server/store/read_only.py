@@ -23,7 +23,7 @@ class Refusing:
         raise ReadOnly
 
     open = write = fsync = ftruncate = fchmod = _refuse
-    replace = exchange = rename = mkdir = unlink = _refuse
+    replace = exchange = rename = mkdir = unlink = link = _refuse
 
 
 def own_folder(root: Path) -> Path:

@@ -49,6 +49,7 @@ class System(Protocol):
     def rename(self, src: Path, dst: Path) -> None: ...
     def mkdir(self, path: Path, mode: int = ...) -> None: ...
     def unlink(self, path: Path) -> None: ...
+    def link(self, src: Path, dst: Path) -> None: ...
 
 
 def exchange(one: Path, other: Path) -> None:
@@ -95,6 +96,7 @@ class OperatingSystem:
     rename = staticmethod(os.rename)
     mkdir = staticmethod(os.mkdir)
     unlink = staticmethod(os.unlink)
+    link = staticmethod(os.link)
 
 
 # ctypes lets other threads run during the call.

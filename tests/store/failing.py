@@ -67,6 +67,9 @@ class FailingSystem:
     def unlink(self, path: Path) -> None:
         self._call("unlink", os.unlink, path)
 
+    def link(self, src: Path, dst: Path) -> None:
+        self._call("link", os.link, src, dst)
+
     def _is_due(self) -> bool:
         number = len(self.calls) + 1
         return self.nth > 0 and (number == self.nth or (self.for_ever and number > self.nth))

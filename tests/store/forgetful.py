@@ -164,6 +164,14 @@ class ForgetfulSystem:
         self._change({self._known(path): None})
         self._note("unlink")
 
+    def link(self, src: Path, dst: Path) -> None:
+        """Another name for the same file; one from outside the root is known by its bytes."""
+        os.link(src, dst)
+        inside = src.is_relative_to(self._root_path)
+        node = self._entries[self._known(src)] if inside else File(b"", [src.read_bytes()])
+        self._change({self._known(dst): node})
+        self._note("link")
+
     def possible(self) -> set[Tree]:
         """What the disk may hold when the power is cut now."""
         return set(self._possible())
