@@ -9,9 +9,11 @@ shell. That is why the summaries are here.
 
 from __future__ import annotations
 
+import logging
+
 import click
 
-from jan_server import __version__
+from jan_server import __version__, logs
 from jan_server.cli.group import Commands, Row
 
 COMMANDS = (
@@ -22,6 +24,7 @@ COMMANDS = (
     Row("show", "Models", "Show what a model is, and whether it runs on this machine."),
     Row("pull", "Models", "Get a model of the catalogue."),
     Row("import", "Models", "Make a model of a .gguf that lies here.", module="importing"),
+    Row("threads", "Chats", "Read the threads of the data folder: list, show, search."),
     Row("doctor", "Care", "Say what is wrong in the data folder, and mend it."),
     Row("torture", "Care", "Kill a server again and again: does it lose anything?"),
     Row("version", "Care", "Say which version this is."),
@@ -32,3 +35,5 @@ COMMANDS = (
 @click.version_option(__version__, prog_name="jan_server")
 def main() -> None:
     """A local server for Jan's and OpenAI's API over plain files. Without a command it serves."""
+    # What commands have to say they print; those that log more say so.
+    logs.configure(logging.ERROR)

@@ -22,7 +22,7 @@ class Row(Struct, frozen=True):
     """A command as `--help` and completion show it.
 
     `section` is the heading that it stands under. The command itself is `command` in the module of
-    this package with its name, or with the one of `module`.
+    this package with its name, or with the one of `module`, below the package.
     """
 
     name: str
@@ -72,13 +72,20 @@ class Commands(click.Group):
                 formatter.write_dl([(row.name, row.summary) for row in rows])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """As click's own, which would import every command to say what it does."""
+        """As click's own, which would import every command to say what it does.
+
+        Options may be those of the command that needs no name.
+        """
         commands = [
             CompletionItem(row.name, help=row.summary)
             for row in self._rows
             if row.name.startswith(incomplete)
         ]
-        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        default = self.get_command(ctx, self._default) if incomplete.startswith("-") else None
+        if default:
+            options += default.shell_complete(click.Context(default, parent=ctx), incomplete)
+        return [*commands, *options]
 
 
 def _names_no_command(args: list[str]) -> bool:

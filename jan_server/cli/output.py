@@ -13,13 +13,16 @@ from typing import Any
 
 import click
 import msgspec
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
 from jan_server.printable import printable, printable_lines
 
 GAP = "  "
+LEAST = 12
+"""Columns that what is cut has at least."""
+
 _CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 Row = Sequence[str]
@@ -40,14 +43,24 @@ def print_text(text: str) -> None:
     print(printable_lines(text) if sys.stdout.isatty() else text)
 
 
-def print_table(names: Row, rows: Sequence[Row]) -> None:
+def plain_console() -> Console:
+    """It styles what it is told to, and takes nothing in a text for more than text."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_table(names: Row, rows: Sequence[Row], *, cut_last: bool = False) -> None:
     """Aligned columns under their names; whole, however wide.
 
-    Where a terminal is too narrow for that, each row is a paragraph, its first cell the heading.
+    On a terminal that is too narrow for that, the last cells are cut where `cut_last` allows it;
+    else each row is a paragraph, its first cell the heading.
     """
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = plain_console()
     shown = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(names, *shown, strict=True)]
+    if cut_last and console.is_terminal:
+        room = console.width - sum(_widths(names, shown)[:-1]) - len(GAP) * (len(names) - 1)
+        if room >= LEAST:
+            shown = [[*row[:-1], _cut(row[-1], room)] for row in shown]
+    widths = _widths(names, shown)
     needed = sum(widths) + len(GAP) * (len(widths) - 1)
     if console.is_terminal and needed > console.width:
         for row in shown:
@@ -57,6 +70,14 @@ def print_table(names: Row, rows: Sequence[Row]) -> None:
     console.print(Text(_aligned(names, widths), style="bold"))
     for row in shown:
         click.echo(_aligned(row, widths))
+
+
+def _widths(names: Row, rows: Sequence[Row]) -> list[int]:
+    return [max(map(cell_len, column)) for column in zip(names, *rows, strict=True)]
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if cell_len(cell) <= width else set_cell_size(cell, width - 1).rstrip() + "…"
 
 
 def _aligned(cells: Row, widths: Sequence[int]) -> str:

@@ -102,6 +102,13 @@ class Index:
         with self._guard:
             return self._entries.oldest_first()
 
+    def broken(self) -> Sequence[Entry]:
+        """Those that cannot be answered, each with its problem. Raises as `oldest_first`."""
+        self._catch_up()
+        with self._guard:
+            entries = map(self._entries.at, self._entries)
+            return [entry for entry in entries if entry and not entry.body]
+
     def newest_first_body(self) -> bytes:
         """The JSON array of them all. Raises as `oldest_first`."""
         self._catch_up()

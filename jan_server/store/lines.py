@@ -82,6 +82,15 @@ class Lines:
         except OSError as error:
             raise self.unreadable(folder, error) from error
 
+    def raw(self, folder: Path) -> bytes:
+        """The whole file as it is now, and nothing is made of it or kept."""
+        try:
+            return self._shared.files.read(self.path(folder))[0]
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self.unreadable(folder, error) from error
+
     def current(self, folder: Path) -> History | None:
         """The whole file, when it was read before and is as it was: two `stat`."""
         path = self.path(folder)

@@ -54,6 +54,10 @@ class Messages:
         """Those that are lines of the file."""
         return list(self._lines.messages(self.folder()))
 
+    def raw(self) -> bytes:
+        """The file as it is now, for whoever looks at it once; empty when it is not there."""
+        return self._lines.raw(self.folder())
+
     def last(self, count: int) -> tuple[MessageList, bool]:
         """The last `count`, at least one, in file order; whether there are others before them.
 

@@ -25,6 +25,17 @@ def test_models_are_those_of_the_folder_and_the_catalogue(folder, command):
     assert completions(f"{command} --data-folder {folder} qwen/Q") == ["qwen/Qwen3-4B"]
 
 
+def test_threads_are_those_of_the_folder(folder):
+    typed = f"threads show --data-folder {folder} "
+    assert sorted(completions(typed)) == ["filed_3", "jan_1", "jan_2"]
+    assert completions(f"{typed}jan_2") == ["jan_2"]
+
+
+def test_commands_below_a_command_are_completed():
+    assert completions("threads ") == ["list", "show", "search"]
+    assert "--limit" in completions("threads --l")
+
+
 def test_the_folder_is_the_one_that_commands_use(folder, monkeypatch):
     monkeypatch.setenv("JAN_DATA_FOLDER", str(folder))
     assert completions("show ec") == ["echo"]

@@ -52,6 +52,7 @@ def test_a_shell_completes_the_commands():
     assert completions("do") == ["doctor"]
     assert completions("doctor --f") == ["--fix"]
     assert "--read-only" in completions("--port 0 --rea")
+    assert completions("--rea") == ["--read-only"]
 
 
 def test_listing_and_completing_the_commands_imports_none_of_them():

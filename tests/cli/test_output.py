@@ -32,6 +32,22 @@ def test_a_terminal_that_is_too_narrow_gets_paragraphs(capsys, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("columns", "note"), [("40", "日本語 and…"), ("80", "日本語 and more than fits")]
+)
+def test_a_last_cell_may_be_cut_for_a_terminal(capsys, monkeypatch, columns, note):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", columns)
+    rows = [("a" * 20, "1", "日本語 and more than fits")]
+    print_table(NAMES, rows, cut_last=True)
+    assert capsys.readouterr().out.splitlines()[1] == f"{'a' * 20}  1     {note}"
+    print_table(NAMES, [("a" * 40, "1", "x")], cut_last=True)
+    assert capsys.readouterr().out.splitlines()[-1] == {"40": "  NOTE: x"}.get(
+        columns, f"{'a' * 40}  1     x"
+    )
+
+
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_colours_are_for_terminals_that_want_them(capsys, monkeypatch, no_color):
     monkeypatch.setenv("FORCE_COLOR", "1")
