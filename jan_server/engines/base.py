@@ -66,9 +66,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     `repeat_penalty` 1 and penalties of 0 switch the respective step off. `repeat_penalty` looks at
     the last `repeat_last_n` tokens, the prompt included (llama.cpp's); presence and frequency look
     at the whole answer alone (OpenAI's). `logit_bias` is added to the logits of token ids.
-    `seed` None draws one; with a seed the same request gives the same answer, whatever else runs
-    and whatever is cached. `stop` strings end the answer and are not part of it. `logprobs` None is
-    off, else so many of the likeliest tokens are told beside each chosen one.
+    `seed` None draws one; with a seed the same request gives the same answer, whatever is cached,
+    and with ctransformers whatever else runs. `stop` strings end the answer and are not part of it.
+    `logprobs` None is off, else so many of the likeliest tokens are told beside each chosen one.
     """
 
     temperature: float = 0.7

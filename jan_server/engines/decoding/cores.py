@@ -4,7 +4,7 @@ The library's threads wait for each other by spinning: more of them than cores a
 So an evaluation gets as many threads as there are cores for each answer under way, one at least;
 and where there are more answers than cores, evaluations wait for one another in the order in which
 they came. (What other programs take of the cores is `pace.py`'s concern.) How many threads compute
-does not change what comes out.
+does not change what comes out of ctransformers, and changes llama.cpp's logits a little.
 """
 
 from __future__ import annotations

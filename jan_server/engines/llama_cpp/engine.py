@@ -1,8 +1,8 @@
 """GGUF models of every architecture on a current llama.cpp: the engine itself.
 
 The library is driven as ctransformers' is: our own loop evaluates and samples, and each slot is a
-context of its own over the same weights. So all parameters mean the same, and a seeded answer does
-not depend on what else runs.
+context of its own over the same weights. So all parameters mean the same. A seeded answer comes out
+the same when nothing else runs (`native.py` says why).
 """
 
 from __future__ import annotations

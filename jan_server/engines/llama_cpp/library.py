@@ -10,13 +10,12 @@ Structures grow from release to release. So of those passed by value only the fi
 named, which have been the same for years, and behind them is more room than any release needs; the
 library fills it with its own defaults first. The defaults of the named fields are compared before,
 and what was set is asked back after (`native.py`): a library that lays them out differently is
-refused, not misused. One field that does move is found by its neighbours' defaults.
+refused, not misused.
 """
 
 from __future__ import annotations
 
 import ctypes
-import struct
 import sys
 from collections import deque
 from functools import cache
@@ -149,22 +148,6 @@ def check_layout(library: Any) -> None:
             raise ModelCannotRun(
                 f"This version of xllamacpp is not known ({name} says {found}): {INSTALL}"
             )
-
-
-# rope_scaling_type, pooling_type, attention_type, flash_attn_type, rope_freq_base and _scale, and
-# yarn_ext_factor, which stand together; none of what moves in front of them looks like it.
-_AROUND_FLASH_ATTENTION = struct.pack("=4i3f", -1, -1, -1, -1, 0.0, 0.0, -1.0)
-_BEFORE_IT = 3 * ctypes.sizeof(ctypes.c_int32)
-# llama.h's LLAMA_FLASH_ATTN_TYPE_DISABLED.
-_DISABLED = 0
-
-
-def leave_out_flash_attention(params: ContextParams) -> None:
-    """Of parameters that are still the defaults there. Raises ModelCannotRun."""
-    place = bytes(params).find(_AROUND_FLASH_ATTENTION)
-    if place < 0:
-        raise ModelCannotRun(f"This version of xllamacpp is not known (flash attention): {INSTALL}")
-    ctypes.c_int32.from_buffer(params, place + _BEFORE_IT).value = _DISABLED
 
 
 ERRORS: deque[str] = deque(maxlen=4)

@@ -8,8 +8,9 @@ What is worked around, each measured or read in its source:
 - A state for embeddings costs the head for every token while it is asked for. So it is asked for
   only when it is wanted, and the last token evaluated once more.
 - On the CPU its flash attention divides what a single token looks at (beyond 512 tokens) among the
-  threads, and adds up what they found: with another number of threads other logits come out, by
-  up to 0.85 for SmolLM2. Without it they are the same, and as fast.
+  threads, and adds up what they found: with another number of threads other logits come out.
+  Without it they are the same, and decoding is 3 to 8 % slower. So it stays on, and a seeded answer
+  can differ by what else runs.
 - Two threads in one context are a segfault; ctypes frees the GIL, so callers use one for each.
 """
 
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from jan_server.engines.decoding.native import LARGEST_BATCH, Floats
-from jan_server.engines.llama_cpp.library import ERRORS, Batch, leave_out_flash_attention
+from jan_server.engines.llama_cpp.library import ERRORS, Batch
 from jan_server.errors import ModelCannotRun
 
 # llama.h's enum llama_pooling_type.
@@ -83,8 +84,6 @@ class NativeContext:
         params = self._library.llama_context_default_params()
         params.n_ctx, params.n_seq_max = context_length, 1
         params.n_batch = params.n_ubatch = min(LARGEST_BATCH, context_length)
-        if not model.on_gpu:
-            leave_out_flash_attention(params)
         ERRORS.clear()
         self._pointer = self._library.llama_init_from_model(model.pointer, params)
         if not self._pointer:

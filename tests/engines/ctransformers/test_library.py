@@ -115,6 +115,21 @@ def test_a_model_evaluates_and_gives_logits(native: NativeModel) -> None:
         logits[0] = 1
 
 
+def test_how_many_threads_compute_changes_no_logits(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "long.gguf", vocabulary="spm", tied=False, context_length=640)
+    loaded = library.open_library(builds.find_build(0))
+    model = NativeModel(loaded, path, context_length=640, gpu_layers=0)
+    of_threads = []
+    for threads in (1, 2, 3):
+        for start in range(0, 576, 64):
+            model.eval([start % 300 + 7] * 64, n_past=start, threads=threads)
+        model.eval([5], n_past=576, threads=threads)
+        of_threads.append(model.logits().copy())
+    model.close()
+    assert np.array_equal(of_threads[0], of_threads[1])
+    assert np.array_equal(of_threads[0], of_threads[2])
+
+
 @pytest.mark.parametrize(("count", "n_past"), [(65, 0), (1, 64), (0, 0)])
 def test_what_is_beyond_the_context_is_never_evaluated(
     native: NativeModel, count: int, n_past: int

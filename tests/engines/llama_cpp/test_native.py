@@ -12,7 +12,6 @@ import pytest
 from jan_server.engines.llama_cpp import library, package
 from jan_server.engines.llama_cpp.native import NativeContext, NativeModel
 from jan_server.errors import ModelCannotRun
-from tests.tiny_gguf import write_tiny_gguf
 
 Native = Callable[[str], NativeModel]
 TOKENS = [5, 80, 7, 300, 41, 6, 77, 12, 90, 3]
@@ -64,19 +63,6 @@ def test_it_says_what_stays(native: Native, kind: str, held: int):
     assert context.keep(len(TOKENS)) == len(TOKENS)
     assert context.keep(4) == held
     assert logits_of(context, TOKENS[held:], past=held) == pytest.approx(logits, abs=1e-4)
-    context.close()
-
-
-def test_how_many_threads_compute_changes_no_logits(tmp_path: Path):
-    path = write_tiny_gguf(tmp_path / "long.gguf", context_length=640)
-    model = NativeModel(library.open_library(), path, gpu_layers=0)
-    context = context_of(model, length=640)
-    for start in range(0, 576, 64):
-        context.eval([start % 300 + 7] * 64, n_past=start, threads=1)
-    context.eval([5], n_past=576, threads=1)
-    alone = context.logits().copy()
-    context.eval([5], n_past=576, threads=2)
-    assert np.array_equal(context.logits(), alone)
     context.close()
 
 
@@ -186,11 +172,6 @@ def test_a_library_that_lays_its_parameters_out_differently_is_refused():
     )
     with pytest.raises(ModelCannotRun, match=r"not known \(llama_model_default_params says"):
         library.check_layout(shifted)
-
-
-def test_a_library_whose_flash_attention_is_not_found_is_refused():
-    with pytest.raises(ModelCannotRun, match=r"not known \(flash attention\)"):
-        library.leave_out_flash_attention(library.ContextParams(n_ctx=512))
 
 
 def test_a_library_without_the_functions_is_refused(monkeypatch: pytest.MonkeyPatch):
