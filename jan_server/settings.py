@@ -44,8 +44,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     works on, so many of its requests may wait as `max_queue` says. All models together take no
     more than `memory_budget`, by default 80 % of what there is. `n_parallel` is how many requests
     a model works on at once, where its manifest does not say; by default the engine chooses. A
-    model that says nothing for `stall_patience` hangs, and is ended. A remote server that says
-    nothing for `remote_patience` is left.
+    model that says nothing for `stall_patience` hangs, and is ended; one that is being loaded does
+    when it does nothing for five times as long. A remote server that says nothing for
+    `remote_patience` is left.
 
     Requests may import files from each `import_folder` and below; where none is named, from
     anywhere if only this machine can ask, else from nowhere.

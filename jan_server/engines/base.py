@@ -269,5 +269,5 @@ class Engine(Protocol):
         ...
 
     def load(self, spec: ModelSpec) -> LoadedModel:
-        """Raises ModelCannotRun like `prepare`."""
+        """Raises ModelCannotRun like `prepare`. One that does nothing for long is ended."""
         ...

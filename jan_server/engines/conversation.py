@@ -19,7 +19,7 @@ _STAGES: dict[type[Event], Stage] = {Accepted: "waiting", Started: "at work"}
 
 
 class Conversation:
-    """`id` is the command's; None for one that the child does alone: then it may take for ever.
+    """`id` is the command's; None for one that the child does alone, and says nothing meanwhile.
 
     `quiet` is how often somebody looked since the child last spoke of it, or had to (`must_speak`).
     `is_overdue`: it was cancelled, and the child does not confirm it in time.
@@ -60,23 +60,29 @@ class Conversation:
         return await self._replies.get()
 
 
-def must_speak(conversations: Collection[Conversation], *, slots: int) -> Collection[Conversation]:
+def must_speak(
+    conversations: Collection[Conversation], *, slots: int, works: bool = False
+) -> Collection[Conversation]:
     """Those, given as they were begun, of which a child that works will say something.
+
+    `works` tells that it is seen to do something.
 
     1. Of those that arrive the first: the child tokenises one after the other.
     2. Those that wait, while fewer are at work than there are slots: one of them has its turn,
        though not yet said so. Its slot may still be busy with what an answer left behind.
     3. All that are at work.
+    4. What it does alone, unless it is seen to work: that may take as long as it takes.
     """
+    alone = [one for one in conversations if one.stage == "alone" and not works]
     arriving = [one for one in conversations if one.stage == "arriving"]
     waiting = [one for one in conversations if one.stage == "waiting"]
     at_work = [one for one in conversations if one.stage == "at work"]
-    return [*arriving[:1], *(waiting if len(at_work) < slots else ()), *at_work]
+    return [*alone, *arriving[:1], *(waiting if len(at_work) < slots else ()), *at_work]
 
 
-def look(conversations: Collection[Conversation], *, slots: int) -> int:
+def look(conversations: Collection[Conversation], *, slots: int, works: bool = False) -> int:
     """How many looks, this one too, the one is quiet that has been so longest and must speak."""
-    speaking = must_speak(conversations, slots=slots)
+    speaking = must_speak(conversations, slots=slots, works=works)
     for one in conversations:
         one.quiet = one.quiet + 1 if one in speaking else 0
     return max((one.quiet for one in speaking), default=0)

@@ -5,8 +5,10 @@ that does not confirm in time is in native code that cannot hear; it is killed w
 answer is in it, as soon as that is so. Else it may come to itself, and the watchdog decides.
 
 The watchdog: a child that must speak (`conversation.must_speak` says of what) and says nothing for
-`stall_patience` seconds hangs, and is killed. Seconds are counted by looks, in which this process
-was at work itself: when the machine is suspended or both of us are stopped (Ctrl-Z), that is one
+`stall_patience` seconds hangs, and is killed. While it loads it says nothing: there one hangs that
+neither computes nor reads (`pulse.py`) for five times as long; whoever waits for a process of its
+own must compute or read a little meanwhile. Seconds are counted by looks, in which this process was
+at work itself: when the machine is suspended or both of us are stopped (Ctrl-Z), that is one
 look, however long. (On Linux and macOS the event loop's clock stands still in suspension anyway,
 on Windows and while stopped it does not.)
 
@@ -24,6 +26,7 @@ from jan_server.engines import wire
 from jan_server.engines.base import Event, ModelInfo, ModelSpec, Request
 from jan_server.engines.connection import CLOSE_PATIENCE, Connection, how_it_ended
 from jan_server.engines.conversation import Conversation, look
+from jan_server.engines.pulse import Pulse
 from jan_server.errors import EngineDied, InvalidRequest, JanError
 
 # A chunk of a prompt, 64 tokens, takes a large model on a slow CPU this long. Whoever is killed in
@@ -33,6 +36,7 @@ CANCEL_PATIENCE: Final = 20.0
 STALL_PATIENCE: Final = 120.0
 _LOOKS: Final = 8
 """In so many looks the patience goes by."""
+_LONGER_TO_LOAD: Final = 5
 
 R = TypeVar("R", wire.Prepared, wire.Loaded, wire.Tokenized, wire.Detokenized)
 
@@ -48,6 +52,7 @@ class EngineProcess:
         self._conversations: dict[int | None, Conversation] = {}
         self._last_id = 0
         self._info: ModelInfo | None = None
+        self._pulse: Pulse | None = None
         self._ended_by: JanError | None = None
         self._cancelling: set[asyncio.Task[None]] = set()
         self._watchdog: asyncio.TimerHandle | None = None
@@ -146,12 +151,15 @@ class EngineProcess:
 
     async def _do_alone(self, command: wire.Prepare | wire.Load, expected: type[R]) -> R:
         conversation = await self._send(None, command)
+        self._pulse = Pulse(self.pid)
         try:
             return await self._only_reply(conversation, expected)
         except asyncio.CancelledError:
             # Native loading cannot be interrupted in another way.
             self._end(f"was ended in the middle of {type(command).__name__}: it was given up")
             raise
+        finally:
+            self._pulse = None
 
     async def _ask(self, command: Callable[[int], wire.Command]) -> Conversation:
         self._last_id += 1
@@ -242,14 +250,22 @@ class EngineProcess:
         self._watchdog = None
         if not self._conversations or not self.alive:
             return
-        quiet = look(self._conversations.values(), slots=self._info.slots if self._info else 1)
-        if quiet > _LOOKS:  # The first one came at any moment after it spoke.
+        slots = self._info.slots if self._info else 1
+        works = self._pulse is not None and self._pulse.beats()
+        quiet = look(self._conversations.values(), slots=slots, works=works)
+        times = _LONGER_TO_LOAD if self._pulse else 1
+        if quiet <= times * _LOOKS:  # The first one came at any moment after it spoke.
+            self._keep_watch()
+        elif self._pulse:
+            self._end(
+                f"loaded, but neither computed nor read for {times * self._stall_patience:g} "
+                f"seconds ({times} times the setting stall_patience), and was ended"
+            )
+        else:
             self._end(
                 f"said nothing for {self._stall_patience:g} seconds (the setting stall_patience), "
                 "and was ended"
             )
-        else:
-            self._keep_watch()
 
     # --- ending -----------------------------------------------------------------------------
 

@@ -24,6 +24,16 @@ def onto_the_wire(data):
         except OSError:
             pass
 
+def read_slowly(path):
+    with open(path, "rb", buffering=0) as file:
+        file.read()
+    time.sleep(0.05)
+
+def at_work(step, value):
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        step(value)
+
 class Probe:
     needs_weights = False
     def prepare(self, spec):
@@ -70,7 +80,9 @@ LOADING = {
     "raises": lambda: 1 / 0,
     "exits": lambda: os._exit(3),
     "stuck": lambda: time.sleep(60),
-    "takes long": lambda: time.sleep(0.3),
+    "sleeps for long": lambda: time.sleep(0.6),
+    "computes for long": lambda: at_work(sum, range(10**5)),
+    "reads for long": lambda: at_work(read_slowly, __file__),
     "prints": lambda: (os.write(1, b"native noise\\n"), print("python noise", flush=True)),
     "answers something else": lambda: onto_the_wire(wire.encode(wire.Prepared())),
 }

@@ -28,7 +28,7 @@ def conversation(stage: str, id: int = 1) -> Conversation:
     ("stages", "slots", "speaking"),
     [
         ([], 1, []),
-        (["loading"], 1, []),
+        (["loading"], 1, [0]),
         # The child tokenises one after the other.
         (["arriving", "arriving"], 1, [0]),
         (["started", "arriving", "arriving"], 1, [0, 1]),
@@ -45,6 +45,14 @@ def test_of_what_a_child_that_works_will_speak(
 ) -> None:
     there = [conversation(stage, id) for id, stage in enumerate(stages)]
     assert {there.index(one) for one in must_speak(there, slots=slots)} == set(speaking)
+
+
+def test_a_child_that_loads_is_quiet_until_it_is_seen_to_work() -> None:
+    loading = conversation("loading")
+    seen = [False, False, True, False]
+    assert [look([loading], slots=1, works=works) for works in seen] == [1, 2, 0, 1]
+    answering = conversation("answering", 2)
+    assert [look([answering], slots=1, works=True) for _ in range(2)] == [1, 2]
 
 
 def test_looks_are_counted_while_it_must_speak_and_does_not() -> None:

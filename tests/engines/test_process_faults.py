@@ -308,8 +308,8 @@ def test_a_prompt_that_is_never_tokenised_ends_the_process_and_who_came_later(
 
 def test_a_text_that_is_never_tokenised_ends_the_process(probe: Probe) -> None:
     async def test() -> None:
-        async with loaded(probe("m"), stall_patience=0.1) as process:
-            with pytest.raises(EngineDied, match=r"said nothing for 0\.1 seconds"):
+        async with loaded(probe("m"), stall_patience=0.4) as process:
+            with pytest.raises(EngineDied, match=r"said nothing for 0\.4 seconds"):
                 await process.tokenize("never tokenised")
 
     run(test)
@@ -353,10 +353,26 @@ def test_the_time_in_which_both_of_us_stand_still_does_not_count(probe: Probe) -
     run(test)
 
 
-def test_loading_may_take_longer(probe: Probe) -> None:
+@pytest.mark.parametrize("how", ["computes", "reads", "sleeps"])
+def test_loading_may_take_longer(probe: Probe, how: str) -> None:
+    """However long it works; and it may be quiet for some time."""
+
     async def test() -> None:
-        async with loaded(probe("takes long"), stall_patience=0.05) as process:
+        async with loaded(probe(f"{how} for long"), stall_patience=0.3) as process:
             assert process.alive
+
+    run(test)
+
+
+def test_a_load_that_neither_computes_nor_reads_is_ended(probe: Probe) -> None:
+    async def test() -> None:
+        process = await EngineProcess.start(probe("stuck"), stall_patience=0.1)
+        died = r"neither computed nor read for 0\.5 seconds \(5 times the setting stall_patience\)"
+        with pytest.raises(EngineDied, match=died) as caught:
+            await process.load()
+        assert (caught.value.status, caught.value.retry_after) == (503, 1)
+        assert not process.alive
+        await process.close()
 
     run(test)
 
