@@ -65,6 +65,37 @@ class ContextLengthExceeded(InvalidRequest):
         )
 
 
+class PromptLimitExceeded(InvalidRequest):
+    """The prompt has more tokens than the request allows it."""
+
+    code = "prompt_limit_exceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The prompt has more than the {limit} tokens that max_prompt_tokens allows.",
+            param="$.max_prompt_tokens",
+        )
+
+
+class RunActive(InvalidRequest):
+    """A thread has one run at a time, and nothing is added to it meanwhile. OpenAI's words."""
+
+    code = "run_active"
+
+    def __init__(self, thread_id: str, run_id: str, *, adding: bool = False) -> None:
+        super().__init__(
+            f"Can't add messages to {thread_id} while a run {run_id} is active."
+            if adding
+            else f"Thread {thread_id} already has an active run {run_id}."
+        )
+
+
+class RunNotActive(InvalidRequest):
+    """What is asked of a run is not possible in its state. OpenAI's words."""
+
+    code = "run_not_active"
+
+
 class Unauthorized(JanError):
     """The server demands a key, and the request has none or another one."""
 

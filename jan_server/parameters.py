@@ -61,6 +61,24 @@ def resolve(
     return _with_random_seed(Parameters(**chosen))
 
 
+def of_files(files: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """What files say, the strongest first, under Parameters' own names: for a request that is
+    made here. What is wrong in them is skipped, as in `resolve`."""
+    found: dict[str, Any] = {}
+    for row in ROWS:
+        value = next(filter(_is_said, (_from_file(row, *file) for file in files)), None)
+        if value is not None:
+            found[row.names[0]] = _as_sent(value)
+    return found
+
+
+def _as_sent(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, dict):
+        return {str(key): item for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
 def said(request: Mapping[str, Any], name: str) -> Any:
     """The value of Parameters' `name` that the request itself says, or None."""
     [row] = (row for row in ROWS if row.names[0] == name)

@@ -44,15 +44,21 @@ NEWEST_FIRST = {
     Client.OPENAI: ListDefaults("desc", 20),
     Client.PAGING: ListDefaults("desc"),
 }
+OLDEST_FIRST = {
+    Client.DOCUMENT: ListDefaults("asc"),
+    Client.OPENAI: ListDefaults("desc", 20),
+    Client.PAGING: ListDefaults("asc"),
+}
 LISTS: dict[str, dict[Client, ListDefaults]] = {
     "threads": NEWEST_FIRST,
     "assistants": NEWEST_FIRST,
-    "messages": {
-        Client.DOCUMENT: ListDefaults("asc"),
-        Client.OPENAI: ListDefaults("desc", 20),
-        Client.PAGING: ListDefaults("asc"),
-    },
+    "messages": OLDEST_FIRST,
+    "runs": OLDEST_FIRST,
+    "steps": OLDEST_FIRST,
 }
+
+
+NO_PAGE = PageQuery()
 
 
 def is_bare(kind: str, client: Client) -> bool:
@@ -60,7 +66,7 @@ def is_bare(kind: str, client: Client) -> bool:
     return LISTS[kind][client].bare
 
 
-def client_of(headers: Mapping[str, str], query: PageQuery) -> Client:
+def client_of(headers: Mapping[str, str], query: PageQuery = NO_PAGE) -> Client:
     """Who calls, from the request's headers and paging parameters."""
     if headers.get("openai-beta", "").startswith("assistants="):
         return Client.OPENAI
@@ -212,6 +218,98 @@ def message(
             "metadata": dict,
         },
     )
+
+
+def for_openai(kind: str, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What OpenAI's clients see of a thread, assistant or message that is shown so to others."""
+    return OPENAI_VIEWS[kind](shown)
+
+
+def view_etag(client: Client, etag: str) -> str:
+    """The entity tag of what this client sees: another view of a file has another one."""
+    return f'{etag[:-1]}-openai"' if client is Client.OPENAI else etag
+
+
+def _openai_thread(shown: Mapping[str, Any]) -> dict[str, Any]:
+    return _filled(shown, right={}, lacking={"tool_resources": None})
+
+
+def _openai_assistant(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Jan's own tools, which it switches on and off, are none that OpenAI's clients know."""
+    tools = shown.get("tools")
+    known = [tool for tool in tools if not _is_jans(tool)] if isinstance(tools, list) else []
+    return _filled(
+        shown,
+        right={"tools": known},
+        lacking={
+            "name": None,
+            "description": None,
+            "model": "*",
+            "instructions": None,
+            "tool_resources": None,
+            "temperature": None,
+            "top_p": None,
+            "response_format": "auto",
+        },
+    )
+
+
+def _is_jans(tool: Any) -> bool:
+    return isinstance(tool, Mapping) and "enabled" in tool
+
+
+class _Status(msgspec.Struct, frozen=True):
+    """A message's status as OpenAI's clients know it; `reason` is why it is incomplete."""
+
+    name: str
+    reason: str = ""
+
+
+STATUSES = {
+    "ready": _Status("completed"),
+    "completed": _Status("completed"),
+    "pending": _Status("in_progress"),
+    "in_progress": _Status("in_progress"),
+    "stopped": _Status("incomplete", "run_cancelled"),
+    "error": _Status("incomplete", "run_failed"),
+    "incomplete": _Status("incomplete", "run_failed"),
+}
+"""Jan's words, and OpenAI's."""
+
+
+def _openai_message(shown: Mapping[str, Any]) -> dict[str, Any]:
+    status = STATUSES.get(str(shown.get("status")), STATUSES["ready"])
+    right: dict[str, Any] = {"status": status.name}
+    if status.name == "in_progress" and _says_nothing(shown["content"]):
+        right["content"] = []  # A part begins with its first piece.
+    ended = shown.get("completed_at") or shown["created_at"]
+    reason = {"reason": status.reason}
+    return _filled(
+        {key: value for key, value in shown.items() if key != "completed_at"},
+        right=right,
+        lacking={
+            "attachments": None,
+            "completed_at": ended if status.name == "completed" else None,
+            "incomplete_at": ended if status.name == "incomplete" else None,
+            "incomplete_details": reason if status.name == "incomplete" else None,
+        },
+    )
+
+
+def _says_nothing(content: Sequence[Any]) -> bool:
+    return all(
+        isinstance(part, Mapping)
+        and part.get("type") == "text"
+        and not (isinstance(text := part.get("text"), Mapping) and text.get("value"))
+        for part in content
+    )
+
+
+OPENAI_VIEWS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "thread": _openai_thread,
+    "assistant": _openai_assistant,
+    "message": _openai_message,
+}
 
 
 def model(

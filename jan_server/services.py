@@ -25,6 +25,7 @@ from jan_server.importing import Importing
 from jan_server.models import Models
 from jan_server.remote import Remotes
 from jan_server.removing import Removing
+from jan_server.runs import Runs
 from jan_server.settings import Settings
 from jan_server.store import Document, Store
 from jan_server.store.formats import Generation, Times
@@ -99,6 +100,12 @@ class Services:
         self.completions = Completions(self.models, self.pool, self.remotes)
         self.appending = Appending(self.store)
         self.following = Following(self.store)
+        self.runs = Runs(
+            self.store,
+            self.completions.chats,
+            default_assistant=settings.default_assistant,
+            changed=self.following.thread_changed,
+        )
         self.expiring = Expiring(partial(self.store.expire, days=settings.trash_days))
         self.closing = asyncio.Event()
 
@@ -126,13 +133,16 @@ class Services:
 
     async def drain(self, seconds: float) -> None:
         """Refuse new chats, let running answers end, for so long at most; end open streams."""
-        await asyncio.gather(self.pool.drain(seconds), self.remotes.drain(seconds))
+        await asyncio.gather(
+            self.pool.drain(seconds), self.remotes.drain(seconds), self.runs.drain(seconds)
+        )
         self.closing.set()
 
     async def close(self) -> None:
         """Streams and answers that still run end with ShuttingDown."""
         self.closing.set()
         self.importing.close()
+        await self.runs.close()
         await self.pool.close()
         await self.remotes.close()
         await self.expiring.close()

@@ -21,10 +21,12 @@ from jan_server.completions.opening import Opened, Opening, answers, places
 from jan_server.completions.prompts import Prompts, with_system_message
 from jan_server.completions.replies import Reply, joined
 from jan_server.completions.seeds import seeded
+from jan_server.completions.tools import choice
 from jan_server.completions.tools.plan import Plan, plan
 from jan_server.completions.truncation import Turns, chosen_truncation
 from jan_server.completions.turns import Turn, read_turns
 from jan_server.engines.base import GenerationRequest, Queued
+from jan_server.errors import PromptLimitExceeded
 from jan_server.models import KnownModel
 from jan_server.remote import CHAT, RemoteAnswer, Remotes
 from jan_server.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
@@ -39,6 +41,7 @@ class _Asked(NamedTuple):
     constraint: Asked | None
     values: dict[str, Any]
     max_tokens: int | None
+    prompt_limit: int | None = None
 
 
 class _Ready(NamedTuple):
@@ -57,14 +60,32 @@ class Chats:
         self._remotes = remotes
         self._fields = fields.of_chats()
 
+    async def check(self, request: ChatCompletionRequest, sent: Mapping[str, Any]) -> str:
+        """The id of the model that would answer; nothing is loaded.
+
+        Raises what can be known of the request without that, as `stream` would.
+        """
+        model = await self._opening.find(request.model)
+        choice.read(request)
+        if not model.remote:
+            self._read(model, request, sent)
+        return model.id
+
     async def stream(
-        self, request: ChatCompletionRequest, sent: Mapping[str, Any], *, client: str = ""
+        self,
+        request: ChatCompletionRequest,
+        sent: Mapping[str, Any],
+        *,
+        client: str = "",
+        prompt_limit: int | None = None,
     ) -> AsyncGenerator[ChatCompletionChunk | Queued | RemoteAnswer]:
         """The answer as it grows; `sent` is the request's own JSON object.
 
         The first item comes when the prompt is known to fit: Queued, as often as its place
         changes, while others have all slots. The usage is in a last chunk without choices, when
         `stream_options.include_usage` asks for it. `client` names who asks: they take turns.
+        `prompt_limit`: a local model's prompt of more tokens is shortened where `truncation` is
+        `auto`, and raises PromptLimitExceeded where that is not enough or not allowed.
         """
         model = await self._opening.find(request.model)
         options = request.stream_options
@@ -72,7 +93,7 @@ class Chats:
         chunks = (
             self._remotes.stream(model.remote, CHAT, sent)
             if model.remote
-            else self._chunks(model, request, sent, client, include_usage)
+            else self._chunks(model, request, sent, client, include_usage, prompt_limit)
         )
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -124,8 +145,9 @@ class Chats:
         sent: Mapping[str, Any],
         client: str,
         include_usage: bool,
+        prompt_limit: int | None = None,
     ) -> AsyncGenerator[ChatCompletionChunk | Queued]:
-        asked = self._read(model, request, sent)
+        asked = self._read(model, request, sent)._replace(prompt_limit=prompt_limit)
         async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
             ready = await _get_ready(asked, opened)
             requests = seeded(ready.request, request.n or 1)
@@ -160,8 +182,12 @@ async def _get_ready(asked: _Asked, opened: Opened) -> _Ready:
     prompts, turns = _prompts(asked, opened), asked.turns
     truncated: int | UnsetType = UNSET
     if _truncates(asked, opened):
-        turns = await prompts.shortened(asked.turns, max_tokens=asked.max_tokens)
+        turns = await prompts.shortened(
+            asked.turns, max_tokens=asked.max_tokens, most=asked.prompt_limit
+        )
         truncated = len(asked.turns) - len(turns)
+    if asked.prompt_limit is not None and await prompts.count(turns) > asked.prompt_limit:
+        raise PromptLimitExceeded(asked.prompt_limit)
     prompt, planned = await prompts.render(turns), _plan(turns, asked, opened)
     guidance = planned.guidance(prompt)
     request = GenerationRequest(

@@ -49,13 +49,19 @@ class Prompts:
         """How many tokens the prompt has."""
         return len(await self._opened.lease.tokenize(await self.render(turns)))
 
-    async def shortened(self, turns: Turns, *, max_tokens: int | None) -> list[Turn]:
-        """The turns without the oldest, so that the prompt leaves room for the answer."""
+    async def shortened(
+        self, turns: Turns, *, max_tokens: int | None, most: int | None = None
+    ) -> list[Turn]:
+        """The turns without the oldest, so that the prompt leaves room for the answer.
+
+        `most`: it is to have no more tokens than these either.
+        """
         context_length = self._opened.lease.info.context_length
-        most = context_length - truncation.room_for_answer(context_length, max_tokens)
+        room = context_length - truncation.room_for_answer(context_length, max_tokens)
+        bound = room if most is None else min(room, most)
 
         async def fits(some: Turns) -> bool:
-            return await self.count(some) <= most
+            return await self.count(some) <= bound
 
         # Before the tools are put in: that can turn a tool's result into a user's turn.
         return await truncation.truncated(turns, fits)

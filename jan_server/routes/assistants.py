@@ -57,7 +57,9 @@ async def list_assistants(services: Services, request: Request) -> Response:
 
 async def create_assistant(services: Services, request: Request) -> Response:
     _, sent = await read_json(request, CreateAssistant, required=False)
-    return changed_response(await asyncio.to_thread(_create, services.store, sent))
+    return changed_response(
+        "assistant", request, await asyncio.to_thread(_create, services.store, sent)
+    )
 
 
 async def get_assistant(services: Services, request: Request) -> Response:
@@ -81,7 +83,7 @@ async def modify_assistant(services: Services, request: Request) -> Response:
             param="$.id",
         )
     changed = await asyncio.to_thread(_modify, services.store, id, sent, condition=check)
-    return changed_response(changed)
+    return changed_response("assistant", request, changed)
 
 
 async def delete_assistant(services: Services, request: Request) -> Response:

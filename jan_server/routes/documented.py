@@ -7,6 +7,8 @@ opened, scanned or written goes to a thread.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -25,7 +27,13 @@ async def entry_response(collection: Collection, request: Request, id: str) -> R
     entry = collection.index.current(id)
     if entry is None:
         entry = await asyncio.to_thread(collection.shown, id)
-    return resource_response(request, msgspec.Raw(entry.body), etag=entry.etag, stale=entry.problem)
+    client = representations.client_of(request.headers)
+    return resource_response(
+        request,
+        _seen_by(client, collection.place.kind.name)(entry),
+        etag=representations.view_etag(client, entry.etag),
+        stale=entry.problem,
+    )
 
 
 async def index_response(index: Index, request: Request, query: PageQuery) -> Response:
@@ -36,21 +44,28 @@ async def index_response(index: Index, request: Request, query: PageQuery) -> Re
         body = index.kept_body() or await asyncio.to_thread(index.newest_first_body)
         return json_bytes_response(body)
     oldest_first = index.kept_order() or await asyncio.to_thread(index.oldest_first)
-    listing = representations.listing(kind, oldest_first, query, client, show=_raw)
+    show = _seen_by(client, index.place.kind.name)
+    listing = representations.listing(kind, oldest_first, query, client, show=show)
     return json_response(listing)
 
 
-def changed_response(entry: Entry) -> Response:
+def changed_response(kind: str, request: Request, entry: Entry) -> Response:
     """What a change has made of a resource."""
-    headers = resource_headers(entry.etag, stale=entry.problem)
-    return json_bytes_response(entry.body, headers=headers)
+    client = representations.client_of(request.headers)
+    etag = representations.view_etag(client, entry.etag)
+    return json_response(
+        _seen_by(client, kind)(entry), headers=resource_headers(etag, stale=entry.problem)
+    )
 
 
 def document_condition(request: Request) -> Condition:
     """The request's If-Match and If-None-Match. Raises InvalidRequest for what are none."""
-    check = condition(request)
-    return lambda document: check(document.etag)
+    check, client = condition(request), representations.client_of(request.headers)
+    return lambda document: check(representations.view_etag(client, document.etag))
 
 
-def _raw(entry: Entry) -> msgspec.Raw:
-    return msgspec.Raw(entry.body)
+def _seen_by(client: representations.Client, kind: str) -> Callable[[Entry], Any]:
+    """How this client sees what lists keep for most."""
+    if client is not representations.Client.OPENAI:
+        return lambda entry: msgspec.Raw(entry.body)
+    return lambda entry: representations.for_openai(kind, msgspec.json.decode(entry.body))

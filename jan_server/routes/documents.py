@@ -23,6 +23,7 @@ TAGS = {
     "Tokens": "Texts as a model's tokenizer sees them.",
     "Threads": "Conversations: folders with a `thread.json`.",
     "Messages": "What was said in a thread: lines of its `messages.jsonl`.",
+    "Runs": "Replies inside a thread, as OpenAI's Assistants API has them: its `runs.jsonl`.",
     "Assistants": "Who answers: instructions, parameters, a model.",
     "Events": "What happens in the data folder, as it happens.",
     "Trash": "What was deleted, until it is over or put back.",

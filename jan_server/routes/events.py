@@ -35,7 +35,7 @@ async def watch_events(services: Services, request: Request) -> Response:
     told = services.events.listen(after=after)
     return EventStream(
         _wire(services, told, is_wanted),
-        done=False,
+        ending=b"",
         opening="connected",
         heartbeat=HEARTBEAT_SECONDS,
     )

@@ -30,11 +30,11 @@ from jan_server.types.message import (
     DeletedMessage,
     Message,
     MessageList,
+    MessageQuery,
     ModifyMessage,
     SentPart,
     TextValue,
 )
-from jan_server.types.page import PageQuery
 from jan_server.web.conditions import condition, resource_headers, resource_response
 from jan_server.web.requests import read_json, read_query
 from jan_server.web.responses import json_bytes_response, json_response
@@ -42,7 +42,7 @@ from jan_server.web.routing import Route
 
 
 async def list_messages(services: Services, request: Request) -> Response:
-    query = read_query(request, PageQuery)
+    query = read_query(request, MessageQuery)
     client = representations.client_of(request.headers, query)
     messages = services.store.messages(request.path_params["thread_id"])
     body = messages.kept_answer((messages.thread_id, client, query))
@@ -54,10 +54,12 @@ async def list_messages(services: Services, request: Request) -> Response:
 async def create_message(services: Services, request: Request) -> Response:
     asked, sent = await read_json(request, CreateMessage)
     check_content(asked.content, "$.content")
-    id = request.path_params["thread_id"]
+    id, client = request.path_params["thread_id"], representations.client_of(request.headers)
+    if client is representations.Client.OPENAI:  # Others, and people, may always add a message.
+        await services.runs.check_idle(id)
     [created] = await services.appending.append(id, [sent])
     services.following.thread_changed(id)
-    return _changed_response(id, created)
+    return _changed_response(id, created, client)
 
 
 async def retrieve_message(services: Services, request: Request) -> Response:
@@ -66,7 +68,9 @@ async def retrieve_message(services: Services, request: Request) -> Response:
     message = messages.kept(message_id)
     if message is None:
         message = await asyncio.to_thread(messages.get, message_id)
-    return resource_response(request, shown(id, message), etag=message.etag)
+    client = representations.client_of(request.headers)
+    etag = representations.view_etag(client, message.etag)
+    return resource_response(request, shown(id, message, client), etag=etag)
 
 
 async def modify_message(services: Services, request: Request) -> Response:
@@ -74,25 +78,28 @@ async def modify_message(services: Services, request: Request) -> Response:
     if asked.content is not UNSET:
         check_content(asked.content, "$.content")
     id, message_id = request.path_params["thread_id"], request.path_params["message_id"]
+    client = representations.client_of(request.headers)
     check, found = condition(request), list[StoredMessage]()
 
     def meet(message: StoredMessage) -> None:
-        check(message.etag)
+        check(representations.view_etag(client, message.etag))
         found.append(message)
 
     modify = partial(services.store.messages(id).modify, message_id, sent, condition=meet)
     changed = await asyncio.to_thread(modify)
     if found[-1] is not changed:
         services.following.thread_changed(id)
-    return _changed_response(id, changed)
+    return _changed_response(id, changed, client)
 
 
 async def delete_message(services: Services, request: Request) -> Response:
     id, message_id = request.path_params["thread_id"], request.path_params["message_id"]
-    check = condition(request)
-    delete = partial(
-        services.store.messages(id).delete, message_id, condition=lambda found: check(found.etag)
-    )
+    client, check = representations.client_of(request.headers), condition(request)
+
+    def meet(message: StoredMessage) -> None:
+        check(representations.view_etag(client, message.etag))
+
+    delete = partial(services.store.messages(id).delete, message_id, condition=meet)
     await asyncio.to_thread(delete)
     services.following.thread_changed(id)
     return json_response(DeletedMessage(id=message_id))
@@ -106,17 +113,19 @@ def check_content(content: str | list[SentPart], path: str) -> None:
             raise InvalidRequest(f"{place}: it is missing.", param=place)
 
 
-def _list(messages: Messages, query: PageQuery, client: representations.Client) -> bytes:
+def _list(messages: Messages, query: MessageQuery, client: representations.Client) -> bytes:
     """The body of a list; of the newest ones only the end of the file is read."""
-    show = partial(shown, messages.thread_id)
-    count = representations.newest("messages", query, client)
+    show = partial(shown, messages.thread_id, client=client)
+    is_of_all = query.run_id is UNSET
+    count = representations.newest("messages", query, client) if is_of_all else None
 
     def make_last(found: list[StoredMessage], has_more: bool) -> bytes:
         listed = representations.list_object(found[::-1], show=show, has_more=has_more)
         return msgspec.json.encode(listed)
 
     def make(found: Sequence[StoredMessage]) -> bytes:
-        listed = representations.listing("messages", found, query, client, show=show)
+        wanted = found if is_of_all else [m for m in found if m.value.get("run_id") == query.run_id]
+        listed = representations.listing("messages", wanted, query, client, show=show)
         return msgspec.json.encode(listed)
 
     key = (messages.thread_id, client, query)
@@ -125,13 +134,21 @@ def _list(messages: Messages, query: PageQuery, client: representations.Client) 
     )
 
 
-def _changed_response(thread_id: str, message: StoredMessage) -> Response:
-    return json_response(shown(thread_id, message), headers=resource_headers(message.etag))
+def _changed_response(
+    thread_id: str, message: StoredMessage, client: representations.Client
+) -> Response:
+    headers = resource_headers(representations.view_etag(client, message.etag))
+    return json_response(shown(thread_id, message, client), headers=headers)
 
 
-def shown(thread_id: str, message: StoredMessage) -> dict[str, Any]:
+def shown(
+    thread_id: str,
+    message: StoredMessage,
+    client: representations.Client = representations.Client.DOCUMENT,
+) -> dict[str, Any]:
+    """As this client sees it."""
     completed = formats.seconds(message.value.get("completed_at"))
-    return representations.message(
+    value = representations.message(
         message.value,
         id=message.id,
         thread_id=thread_id,
@@ -139,6 +156,8 @@ def shown(thread_id: str, message: StoredMessage) -> dict[str, Any]:
         created_at=message.seconds,
         completed_at=None if completed is None else int(completed),
     )
+    is_openai = client is representations.Client.OPENAI
+    return representations.for_openai("message", value) if is_openai else value
 
 
 MODIFY = Route(
@@ -163,7 +182,7 @@ ROUTES = [
         tag="Messages",
         summary="List messages",
         description="In the order of the file; newest first and 20 at a time for OpenAI's SDKs.",
-        query=PageQuery,
+        query=MessageQuery,
         response=MessageList,
         errors=(InvalidRequest, InvalidId, NotFound, FileUnreadable),
     ),

@@ -51,8 +51,8 @@ async def list_threads(services: Services, request: Request) -> Response:
 
 async def create_thread(services: Services, request: Request) -> Response:
     asked, sent = await read_json(request, CreateThread, required=False)
-    created = await asyncio.to_thread(_create, services, asked, sent)
-    return changed_response(created)
+    created = await asyncio.to_thread(create, services, asked, sent)
+    return changed_response("thread", request, created)
 
 
 async def get_thread(services: Services, request: Request) -> Response:
@@ -72,7 +72,7 @@ async def modify_thread(services: Services, request: Request) -> Response:
     changed = await asyncio.to_thread(
         _modify, services, id, sent, condition=check, is_whole_save=is_whole_save
     )
-    return changed_response(changed)
+    return changed_response("thread", request, changed)
 
 
 async def delete_thread(services: Services, request: Request) -> Response:
@@ -82,7 +82,8 @@ async def delete_thread(services: Services, request: Request) -> Response:
     return json_response(DeletedThread(id=id))
 
 
-def _create(services: Services, asked: CreateThread, sent: Mapping[str, Any]) -> Entry:
+def create(services: Services, asked: CreateThread, sent: Mapping[str, Any]) -> Entry:
+    """A new thread with its messages. Raises as Store.create_thread, and for what is sent wrong."""
     messages = sent.get("messages") or []
     for index, message in enumerate(asked.messages or []):
         check_content(message.content, f"$.messages[{index}].content")

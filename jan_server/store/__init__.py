@@ -13,6 +13,7 @@ Jan itself are the others.
     threads/<id>/messages.jsonl          its messages, one JSON object a line, oldest first
     threads/<folder>/<id>/...            threads that a person filed; ids are told apart by folder
     threads/<id>/.reply-<id>.json        a reply that grows; at its end it becomes a line
+    threads/<id>/runs.jsonl              who was asked to reply, and what came of it; ours
     <name>.conflict-<time>.<ext>         what lost when two changed one value at the same moment
     engines/ settings/ logs/ ...         Jan's own; never touched
     .jan_server/                         ours; apart from settings and trash it can be deleted
@@ -41,8 +42,8 @@ Not promised: what a program writes to a file that it holds open while we replac
 
 Reading order: system and files (bytes), scanner and jsonl and document (what bytes say), formats
 (what each Jan meant), paths (names), reading and entries and index (what is known), locks, merging
-and collection (one document each), history and lines and messages (appends, edits, replies), trash,
-watcher, doctor.
+and collection (one document each), history and lines and messages (appends, edits, replies), runs,
+trash, watcher, doctor.
 """
 
 from __future__ import annotations
@@ -83,13 +84,23 @@ from jan_server.store.news import tell_messages, tell_weights
 from jan_server.store.read_only import Refusing, check_readable, own_folder
 from jan_server.store.replies import Replies
 from jan_server.store.restoring import Restored, Restoring, restore
+from jan_server.store.runs import ThreadRuns
 from jan_server.store.sums import VerifiedSums
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
 
 _OR_READ_ONLY = ". Start with --read-only to look at it and chat without changing anything."
 
-__all__ = ["Collection", "Document", "Entry", "Index", "Message", "Messages", "Store"]
+__all__ = [
+    "Collection",
+    "Document",
+    "Entry",
+    "Index",
+    "Message",
+    "Messages",
+    "Store",
+    "ThreadRuns",
+]
 
 
 class Store:
@@ -146,6 +157,7 @@ class Store:
             ends=Ends(),
             answers=Answers(),
             replies=Replies(self.files, self._locks, torn=ours / "torn"),
+            claims=self._locks,
             trash=self.trash,
             torn=ours / "torn",
             publish=publish,
@@ -216,6 +228,10 @@ class Store:
     def messages(self, thread_id: str) -> Messages:
         """A thread's messages. Whether there is such a thread is found out by its methods."""
         return Messages(self._shared, thread_id)
+
+    def runs(self, thread_id: str) -> ThreadRuns:
+        """A thread's runs, as `messages`."""
+        return ThreadRuns(self._shared, thread_id)
 
     def create_thread(
         self,

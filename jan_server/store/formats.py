@@ -30,7 +30,16 @@ TODAYS_ENGINE = "llamacpp"
 _MILLISECONDS = 1e11  # As seconds this is the year 5138, as milliseconds 1973.
 _MICROSECONDS = 1e14
 _BEYOND_TIME = 1e17  # As microseconds the year 5138: no clock says so, a slip of a hand may.
-_KEPT = ("assistant_id", "run_id", "metadata", "type", "attachments", "file_ids", "error_code")
+_KEPT = (
+    "assistant_id",
+    "run_id",
+    "metadata",
+    "type",
+    "attachments",
+    "file_ids",
+    "error_code",
+    "incomplete_details",
+)
 _TODAY = frozenset({"llamacpp", "store.json", "assistants/.migration_version"})
 
 
@@ -222,8 +231,8 @@ def new_message(
 ) -> dict[str, Any]:
     """A new line of `messages.jsonl`. `given` are `role`, `content` and what a client may choose.
 
-    Those are `status`, `assistant_id`, `run_id`, `metadata`, `type`, `attachments`, `file_ids` and
-    `error_code`; all else in `given` is ours to say, and left out.
+    Those are `status`, `assistant_id`, `run_id`, `metadata`, `type`, `attachments`, `file_ids`,
+    `error_code` and `incomplete_details`; all else in `given` is ours to say, and left out.
     """
     time = _milliseconds(now)
     status = given.get("status") or "ready"

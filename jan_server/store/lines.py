@@ -21,6 +21,7 @@ from jan_server.store.ends import Ends
 from jan_server.store.files import Files
 from jan_server.store.histories import Histories
 from jan_server.store.history import History, Message, viewed
+from jan_server.store.locks import Locks
 from jan_server.store.paths import MESSAGES
 from jan_server.store.replies import Replies
 from jan_server.store.tail import tails
@@ -41,6 +42,7 @@ class Shared(NamedTuple):
     ends: Ends
     answers: Answers
     replies: Replies
+    claims: Locks
     trash: Trash
     torn: Path
     publish: Publish

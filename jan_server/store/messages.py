@@ -19,6 +19,7 @@ from jan_server.store.edits import Condition, Edits
 from jan_server.store.history import History, Message, message_changes
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.new_messages import Batch, Outcome
+from jan_server.store.replies import Reply
 from jan_server.store.signature import Signature
 
 MessageList = list[Message]
@@ -155,6 +156,10 @@ class Messages:
     def appends(self) -> Appends:
         """For those who append to several threads at once (together.append_all)."""
         return Appends(self._shared, self._lines, recover=self._recover)
+
+    def begin_reply(self, given: Mapping[str, Any]) -> Reply:
+        """A reply that grows from now on. As Replies.begin."""
+        return self._shared.replies.begin(self, given)
 
     def modify(
         self, id: str, changes: Mapping[str, Any], *, condition: Condition = always

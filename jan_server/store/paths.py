@@ -27,6 +27,7 @@ LAYOUT = ("assistants", "models", "threads", "engines", "settings", "logs")
 """What a fresh data folder gets: Jan 0.4's layout."""
 
 MESSAGES = "messages.jsonl"
+RUNS = "runs.jsonl"
 
 FILED_DEPTH = 6
 """How deep threads that people file into folders are looked for."""

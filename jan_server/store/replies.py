@@ -19,6 +19,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from jan_server import ids
@@ -185,10 +186,7 @@ class Replies:
             return None
         if value is None or isinstance(value, Problem):
             return None
-        value = {**value, "status": status}
-        seconds = formats.message_seconds(value) or 0
-        raw = written_line(value).removesuffix(b"\n")
-        return Message(id=value["id"], value=value, seconds=seconds, raw=raw)
+        return _as_message({**value, "status": status})
 
     def _status(self, path: Path) -> str:
         try:
@@ -275,6 +273,7 @@ class Reply:
         self._clock = clock
         self._pieces: list[str] = []
         self._saved = clock()
+        self._saved_pieces = 0
 
     def __repr__(self) -> str:
         state = "grows" if self._claim is not None else "ended"
@@ -287,6 +286,11 @@ class Reply:
         self.close()
 
     @property
+    def message(self) -> Message:
+        """It as lists show it now."""
+        return _as_message({**self._value, "content": self.text, "status": IN_PROGRESS})
+
+    @property
     def text(self) -> str:
         return "".join(self._pieces)
 
@@ -295,18 +299,34 @@ class Reply:
 
         Raises what Files.replace raises: the text is kept, and saved with a later piece.
         """
-        self._pieces.append(piece)
-        if self._clock() - self._saved >= SAVE_EVERY:
+        self.add(piece)
+        if self.is_due:
             self.save()
+
+    def add(self, piece: str) -> None:
+        """Add to the text, for who looks himself whether it `is_due` to be saved."""
+        self._pieces.append(piece)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something that the disk should have by now."""
+        is_new = len(self._pieces) > self._saved_pieces
+        return is_new and self._clock() - self._saved >= SAVE_EVERY
 
     def save(self) -> None:
         """Let the disk have what there is."""
         self._saved = self._clock()  # First: a full disk is not asked again at every piece.
+        self._saved_pieces = len(self._pieces)
         self._replies.save(self._path, {**self._value, "content": self.text})
 
-    def finish(self, *, status: str = "ready") -> Message:
-        """The line that it has become, durable. Raises as Messages.append; it can be repeated."""
-        value = {**self._value, "content": self.text, "status": status}
+    def finish(
+        self, *, status: str = "ready", more: Mapping[str, Any] = MappingProxyType({})
+    ) -> Message:
+        """The line that it has become, durable. Raises as Messages.append; it can be repeated.
+
+        `more` is said beside its status, such as `incomplete_details`.
+        """
+        value = {**self._value, **more, "content": self.text, "status": status}
         line = self._replies.settle(self._thread, self._path, value)
         self._release()
         return line
@@ -326,6 +346,12 @@ class Reply:
         if self._claim is not None:
             self._claim.release(forget=not os.path.lexists(self._path))
             self._claim = None
+
+
+def _as_message(value: Mapping[str, Any]) -> Message:
+    seconds = formats.message_seconds(value) or 0
+    raw = written_line(value).removesuffix(b"\n")
+    return Message(id=value["id"], value=value, seconds=seconds, raw=raw)
 
 
 def _new_id(taken: set[str]) -> str:

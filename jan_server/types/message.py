@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from jan_server.types.page import PageQuery
+
 Role = Literal["user", "assistant", "system"]
 
 
@@ -62,6 +64,14 @@ class ModifyMessage(Struct, kw_only=True):
     assistant_id: str | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     attachments: list[Any] | UnsetType | None = UNSET
+
+
+class MessageQuery(PageQuery, kw_only=True, frozen=True):
+    """Part of the messages of a thread, those of one run where `run_id` says so."""
+
+    run_id: Annotated[str, Meta(description="Only those that this run has made.")] | UnsetType = (
+        UNSET
+    )
 
 
 class DeletedMessage(Struct, kw_only=True):

@@ -29,12 +29,13 @@ SEND_SECONDS = 30.0
 
 
 class Named(NamedTuple):
-    """An event that has more than data: an id to go on after, a type to be told apart by.
+    """An event that has more than data: a type to be told apart by, and, where a reader can go on
+    after it, an id.
 
     Both are one line. Browsers give them to a handler of that type only.
     """
 
-    id: str
+    id: str | None
     type: str
     data: Any
 
@@ -50,7 +51,8 @@ def format_event(value: Any) -> bytes:
     if isinstance(value, Comment):
         return format_comment(value.text)
     if isinstance(value, Named):
-        return f"id: {value.id}\nevent: {value.type}\n".encode() + format_event(value.data)
+        id = "" if value.id is None else f"id: {value.id}\n"
+        return f"{id}event: {value.type}\n".encode() + format_event(value.data)
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
@@ -65,7 +67,7 @@ def format_comment(text: str = "") -> bytes:
 
 
 class EventStream(Response):
-    """An answer of what `events` gives, each encoded as JSON, then `[DONE]` where `done`.
+    """An answer of what `events` gives, each encoded as JSON, then `ending`.
 
     `opening`: a comment that is sent with the headers, before there is an event. `heartbeat`: a
     comment after so many silent seconds. `send_seconds`: a reader that takes nothing for so long
@@ -78,7 +80,7 @@ class EventStream(Response):
         self,
         events: AsyncIterator[Any],
         *,
-        done: bool = True,
+        ending: bytes = DONE,
         headers: Mapping[str, str] | None = None,
         opening: str = "",
         heartbeat: float | None = None,
@@ -90,7 +92,7 @@ class EventStream(Response):
             {"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})}
         )
         self._events = events
-        self._done = done
+        self._ending = ending
         self._opening = opening
         self._heartbeat = heartbeat
         self._send_seconds = send_seconds
@@ -137,7 +139,7 @@ class EventStream(Response):
                 raise
             await writer.fail(translate(error, request_id))
         else:
-            await writer.write(DONE if self._done else b"", last=True)
+            await writer.write(self._ending, last=True)
 
 
 class _ReaderStalled(Exception):

@@ -128,7 +128,7 @@ def test_each_event_is_one_write_and_done_is_the_last() -> None:
 
 
 def test_a_stream_without_done_just_ends() -> None:
-    answer = ask(streaming(Source(1), done=False, headers={"x-extra": "1"}), "GET", "/")
+    answer = ask(streaming(Source(1), ending=b"", headers={"x-extra": "1"}), "GET", "/")
     assert answer.pieces == [b"data: 1\n\n", b""]
     assert answer.headers["x-extra"] == "1"
 

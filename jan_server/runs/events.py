@@ -1,0 +1,76 @@
+"""What is told of a run while it is answered: OpenAI's event names, and what each is about.
+
+Every listener hears all from the moment on that it came; who leaves is missed by nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
+
+from jan_server.store import Message
+from jan_server.types.run import Step, StoredRun
+from jan_server.types.tool import ToolCallDelta
+
+
+class StepOf(NamedTuple):
+    run: StoredRun
+    step: Step
+
+
+class TextAdded(NamedTuple):
+    """A piece of a message."""
+
+    message_id: str
+    text: str
+
+
+class CallsAdded(NamedTuple):
+    """A piece of a step's calls."""
+
+    step_id: str
+    delta: ToolCallDelta
+
+
+Told = StoredRun | StepOf | Message | TextAdded | CallsAdded
+
+
+class RunEvent(NamedTuple):
+    name: str
+    about: Told
+
+
+class Telling:
+    """Belongs to one event loop. After `end` listeners have heard all."""
+
+    def __init__(self) -> None:
+        self._listeners: set[asyncio.Queue[RunEvent | None]] = set()
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<Telling {len(self._listeners)} listeners>"
+
+    def tell(self, name: str, about: Told) -> None:
+        for listener in self._listeners:
+            listener.put_nowait(RunEvent(name, about))
+
+    def end(self) -> None:
+        self._ended = True
+        for listener in self._listeners:
+            listener.put_nowait(None)
+
+    def listen(self) -> AsyncGenerator[RunEvent]:
+        """What is told from now on, not only from when it is first asked for."""
+        heard: asyncio.Queue[RunEvent | None] = asyncio.Queue()
+        if self._ended:
+            heard.put_nowait(None)
+        self._listeners.add(heard)
+        return self._hear(heard)
+
+    async def _hear(self, heard: asyncio.Queue[RunEvent | None]) -> AsyncGenerator[RunEvent]:
+        try:
+            while (event := await heard.get()) is not None:
+                yield event
+        finally:
+            self._listeners.discard(heard)
