@@ -24,6 +24,7 @@ from jan_server.errors import (
     LiesOutside,
     NotFound,
     NotReady,
+    ParameterNotSupported,
     PreconditionFailed,
 )
 from jan_server.routes import thread_assistants
@@ -33,6 +34,7 @@ from jan_server.routes.documented import (
     entry_response,
     index_response,
 )
+from jan_server.runs.asking import functions_of_file
 from jan_server.services import Services
 from jan_server.store import Entry, Store, formats, paths
 from jan_server.store.collection import Condition
@@ -57,6 +59,7 @@ async def list_assistants(services: Services, request: Request) -> Response:
 
 async def create_assistant(services: Services, request: Request) -> Response:
     _, sent = await read_json(request, CreateAssistant, required=False)
+    functions_of_file(sent.get("tools"))
     return changed_response(
         "assistant", request, await asyncio.to_thread(_create, services.store, sent)
     )
@@ -77,6 +80,7 @@ async def modify_assistant(services: Services, request: Request) -> Response:
     if thread := await thread_assistants.find(services, request, id):
         return await thread_assistants.change(services, request, thread)
     _, sent = await read_json(request, ModifyAssistant)
+    functions_of_file(sent.get("tools"))
     if sent.get("id", id) != id:
         raise InvalidRequest(
             f"$.id: an assistant keeps its id; this one's is {id!r}. Rename its folder by hand.",
@@ -126,6 +130,7 @@ MODIFY = Route(
     response=Assistant,
     errors=(
         InvalidRequest,
+        ParameterNotSupported,
         InvalidId,
         NotFound,
         PreconditionFailed,
@@ -159,7 +164,7 @@ ROUTES = [
         request=CreateAssistant,
         request_required=False,
         response=Assistant,
-        errors=(InvalidRequest, InvalidId, AlreadyExists, *WRITING),
+        errors=(InvalidRequest, ParameterNotSupported, InvalidId, AlreadyExists, *WRITING),
     ),
     Route(
         "GET",

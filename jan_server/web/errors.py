@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -95,9 +96,10 @@ def _from_starlette(error: HTTPException) -> JanError:
 class Errors:
     """ASGI middleware, the outermost: errors become answers, every answer carries `x-request-id`.
 
-    Handlers find the id in `request.state.request_id`. `mark` adds what else every answer carries
-    to its headers, given the request's. Once an answer has begun, an error can only
-    break it off: that is what the server below does when it is raised on.
+    And `openai-processing-ms`, how long it took until it began. Handlers find the id in
+    `request.state.request_id`. `mark` adds what else every answer carries to its headers, given the
+    request's. Once an answer has begun, an error can only break it off: that is what the server
+    below does when it is raised on.
     """
 
     def __init__(self, app: ASGIApp, mark: Mark = lambda _headers, _sent: None) -> None:
@@ -133,12 +135,18 @@ class _Answer:
         self._mark = mark
         self.request_id = _request_id(sent)
         self.begun = False
+        self._came = time.perf_counter()
 
     def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.begun = True
             # A list of our own: a response that is kept and sent again must not collect headers.
-            headers = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            milliseconds = round((time.perf_counter() - self._came) * 1000)
+            headers = [
+                *message["headers"],
+                (b"x-request-id", self.request_id.encode()),
+                (b"openai-processing-ms", str(milliseconds).encode()),
+            ]
             self._mark(headers, self._sent)
             message = {**message, "headers": headers}
         return self._send(message)
