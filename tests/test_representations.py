@@ -196,3 +196,80 @@ def test_only_what_is_in_the_answer_is_shown():
 
     listing("messages", ITEMS, PageQuery(limit=2), Client.PAGING, show=show_and_note)
     assert shown == ["1", "2"]
+
+
+TEXT = [{"type": "text", "text": {"value": "hi", "annotations": []}}]
+MESSAGE = {
+    "id": "m",
+    "object": "thread.message",
+    "thread_id": "t",
+    "created_at": 5,
+    "role": "assistant",
+    "content": TEXT,
+}
+SEEN_MESSAGE = {
+    **MESSAGE,
+    "status": "completed",
+    "attachments": None,
+    "completed_at": 5,
+    "incomplete_at": None,
+    "incomplete_details": None,
+}
+CUT_OFF = {**SEEN_MESSAGE, "status": "incomplete", "completed_at": None, "incomplete_at": 5}
+PENDING = {**SEEN_MESSAGE, "status": "in_progress", "completed_at": None}
+EMPTY = [{"type": "text", "text": {"value": "", "annotations": []}}]
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ({}, SEEN_MESSAGE),
+        ({"status": "ready"}, SEEN_MESSAGE),
+        ({"status": "ready", "completed_at": 9}, {**SEEN_MESSAGE, "completed_at": 9}),
+        ({"status": "completed", "completed_at": 0}, SEEN_MESSAGE),
+        ({"status": "of another Jan"}, SEEN_MESSAGE),
+        ({"status": "pending"}, PENDING),
+        ({"status": "in_progress", "content": EMPTY}, {**PENDING, "content": []}),
+        ({"status": "pending", "content": ["raw"]}, {**PENDING, "content": ["raw"]}),
+        ({"status": "stopped"}, {**CUT_OFF, "incomplete_details": {"reason": "run_cancelled"}}),
+        ({"status": "error"}, {**CUT_OFF, "incomplete_details": {"reason": "run_failed"}}),
+        (
+            {"status": "incomplete", "incomplete_details": {"reason": "max_tokens"}},
+            {**CUT_OFF, "incomplete_details": {"reason": "max_tokens"}},
+        ),
+        ({"attachments": [{"file_id": "f"}]}, {**SEEN_MESSAGE, "attachments": [{"file_id": "f"}]}),
+    ],
+)
+def test_what_openais_clients_see_of_a_message(told, seen):
+    assert representations.for_openai("message", {**MESSAGE, **told}) == seen
+
+
+def test_what_openais_clients_see_of_a_thread():
+    shown = {"id": "t", "object": "thread", "title": "T"}
+    assert representations.for_openai("thread", shown) == {**shown, "tool_resources": None}
+    known = {**shown, "tool_resources": {"code_interpreter": {"file_ids": []}}}
+    assert representations.for_openai("thread", known) == known
+
+
+def test_what_openais_clients_see_of_an_assistant():
+    function = {"type": "function", "function": {"name": "f"}}
+    jans = {"type": "retrieval", "enabled": False, "settings": {}}
+    shown = {"id": "jan", "object": "assistant", "model": "m", "tools": [jans, function]}
+    assert representations.for_openai("assistant", shown) == {
+        **shown,
+        "tools": [function],
+        "name": None,
+        "description": None,
+        "instructions": None,
+        "tool_resources": None,
+        "temperature": None,
+        "top_p": None,
+        "response_format": "auto",
+    }
+    minimal = representations.for_openai("assistant", {"id": "jan"})
+    assert (minimal["model"], minimal["tools"]) == ("*", [])
+
+
+def test_another_view_has_another_entity_tag():
+    assert representations.view_etag(Client.DOCUMENT, '"a"') == '"a"'
+    assert representations.view_etag(Client.OPENAI, '"a"') == '"a-openai"'

@@ -1,10 +1,9 @@
-"""`runs.jsonl`: each line is a whole run, the last one counts, and a broken one hides only itself."""
+"""`runs.jsonl`: a line is a whole run, the last one counts, and a broken one hides only itself."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +178,7 @@ def test_a_copied_threads_runs_are_its_own(store, runs, root):
 def test_a_link_that_leads_out_is_not_followed(runs, root, tmp_path):
     outside = tmp_path / "outside.jsonl"
     write(outside, text(LINE))
-    os.symlink(outside, root / FILE)
+    (root / FILE).symlink_to(outside)
     with pytest.raises(FileUnreadable, match="leads out"):
         runs.list()
     with pytest.raises(FileUnreadable, match="leads out"):
