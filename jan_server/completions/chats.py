@@ -25,6 +25,7 @@ from jan_server.completions.tools import choice
 from jan_server.completions.tools.plan import Plan, plan
 from jan_server.completions.truncation import Turns, chosen_truncation
 from jan_server.completions.turns import Turn, read_turns
+from jan_server.completions.usage import UsageTold, usage_told
 from jan_server.engines.base import GenerationRequest, Queued
 from jan_server.errors import PromptLimitExceeded
 from jan_server.models import KnownModel
@@ -88,12 +89,12 @@ class Chats:
         `auto`, and raises PromptLimitExceeded where that is not enough or not allowed.
         """
         model = await self._opening.find(request.model)
-        options = request.stream_options
-        include_usage = bool(options and options.include_usage)
         chunks = (
             self._remotes.stream(model.remote, CHAT, sent)
             if model.remote
-            else self._chunks(model, request, sent, client, include_usage, prompt_limit)
+            else self._chunks(
+                model, request, sent, client, usage_told(request.stream_options), prompt_limit
+            )
         )
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -106,7 +107,7 @@ class Chats:
         model = await self._opening.find(request.model)
         if model.remote:
             return await self._remotes.ask(model.remote, CHAT, sent)
-        chunks = self._chunks(model, request, sent, client, include_usage=True)
+        chunks = self._chunks(model, request, sent, client, "last")
         async with aclosing(chunks):
             return joined([chunk async for chunk in chunks if not isinstance(chunk, Queued)])
 
@@ -144,14 +145,14 @@ class Chats:
         request: ChatCompletionRequest,
         sent: Mapping[str, Any],
         client: str,
-        include_usage: bool,
+        usage: UsageTold,
         prompt_limit: int | None = None,
     ) -> AsyncGenerator[ChatCompletionChunk | Queued]:
         asked = self._read(model, request, sent)._replace(prompt_limit=prompt_limit)
         async with self._opening.load(model, keep_alive=request.keep_alive) as opened:
             ready = await _get_ready(asked, opened)
             requests = seeded(ready.request, request.n or 1)
-            reply = _reply(ready, model.id, choices=len(requests), include_usage=include_usage)
+            reply = _reply(ready, model.id, choices=len(requests), usage=usage)
             named = places(prompt="$.messages", constraint=_form(asked))
             events = answers(opened.lease, requests, client=client, places=named)
             async with aclosing(events):
@@ -162,13 +163,13 @@ class Chats:
                         yield chunk
 
 
-def _reply(ready: _Ready, model: str, *, choices: int, include_usage: bool) -> Reply:
+def _reply(ready: _Ready, model: str, *, choices: int, usage: UsageTold) -> Reply:
     return Reply(
         model,
         choices=choices,
         parser=lambda: ready.plan.parser(str(ready.request.prompt)),
         logprobs=ready.request.logprobs is not None,
-        include_usage=include_usage,
+        usage=usage,
         truncated=ready.truncated,
     )
 

@@ -15,7 +15,7 @@ from ulid import ULID
 
 from jan_server.completions import likelihoods
 from jan_server.completions.reply_parser import ReplyParser, Said
-from jan_server.completions.usage import Tally
+from jan_server.completions.usage import Tally, UsageTold
 from jan_server.engines import base
 from jan_server.engines.base import Event, Finished, Piece, Started
 from jan_server.types.chat import (
@@ -45,7 +45,7 @@ class Reply:
         choices: int,
         parser: Callable[[], ReplyParser],
         logprobs: bool,
-        include_usage: bool,
+        usage: UsageTold,
         truncated: int | UnsetType,
     ) -> None:
         self._model = model
@@ -56,7 +56,7 @@ class Reply:
         self._parser = parser()
         self._logprobs = logprobs
         self._held: list[base.Choice] = []
-        self._include_usage = include_usage
+        self._usage = usage
         self._truncated = truncated
         self._tally = Tally()
 
@@ -75,15 +75,17 @@ class Reply:
             case Finished():
                 for said in self._parser.finish():
                     yield self._chunk(index, _delta(said), logprobs=self._told())
-                yield from self._ending(index, event.reason)
+                yield from self._ending(index, event)
 
-    def _ending(self, index: int, reason: FinishReason) -> Iterator[ChatCompletionChunk]:
-        if reason == "stop" and self._parser.called:
-            reason = "tool_calls"
+    def _ending(self, index: int, event: Finished) -> Iterator[ChatCompletionChunk]:
+        calls = event.reason == "stop" and self._parser.called
+        reason: FinishReason = "tool_calls" if calls else event.reason
         finish = self._chunk(index, Delta(), reason=reason, logprobs=self._told())
+        if event.stop_string is not None:
+            finish.choices[0].stop_reason = event.stop_string
         if index < self._choices - 1:
             yield finish
-        elif not self._include_usage:
+        elif self._usage == "never":
             yield self._last(finish)
         else:
             yield finish
@@ -117,7 +119,7 @@ class Reply:
             created=self._created,
             model=self._model,
             choices=[choice],
-            usage=None if self._include_usage else UNSET,
+            usage=self._tally.usage_so_far(self._usage),
         )
 
 
@@ -132,7 +134,7 @@ def _delta(said: Said | ToolCallDelta) -> Delta:
 def joined(chunks: Sequence[ChatCompletionChunk]) -> ChatCompletion:
     """The plain answer of a stream whose last chunk carries the usage."""
     last = chunks[-1]
-    assert last.usage, "the last chunk was made with include_usage"
+    assert last.usage, "the usage was to be told"
     assert last.timings, "and with the timings"
     parts: dict[int, list[ChunkChoice]] = {}
     for chunk in chunks:
@@ -158,6 +160,7 @@ def _joined_choice(index: int, parts: Sequence[ChunkChoice]) -> Choice:
         index=index,
         message=_message([part.delta for part in parts]),
         finish_reason=reason,
+        stop_reason=parts[-1].stop_reason,
         logprobs=LogProbs(content=content) if told else None,
     )
 

@@ -21,7 +21,7 @@ from jan_server.completions.inputs import Input, read_inputs
 from jan_server.completions.likelihoods import TextOffsets, text_logprobs
 from jan_server.completions.opening import Opened, Opening, answers, places
 from jan_server.completions.seeds import seeded
-from jan_server.completions.usage import Tally
+from jan_server.completions.usage import Tally, UsageTold, usage_told
 from jan_server.engines.base import Event, Finished, GenerationRequest, Piece, Queued, Started
 from jan_server.engines.lease import Lease
 from jan_server.errors import ContextLengthExceeded, InvalidRequest, ParameterNotSupported
@@ -48,12 +48,10 @@ class Texts:
     ) -> AsyncGenerator[Completion | Queued | RemoteAnswer]:
         """See Chats.stream."""
         model = await self._opening.find(request.model)
-        options = request.stream_options
-        include_usage = bool(options and options.include_usage)
         pieces = (
             self._remotes.stream(model.remote, TEXTS, sent)
             if model.remote
-            else self._pieces(model, request, sent, client, include_usage)
+            else self._pieces(model, request, sent, client, usage_told(request.stream_options))
         )
         async with aclosing(pieces):
             async for piece in pieces:
@@ -66,7 +64,7 @@ class Texts:
         model = await self._opening.find(request.model)
         if model.remote:
             return await self._remotes.ask(model.remote, TEXTS, sent)
-        pieces = self._pieces(model, request, sent, client, include_usage=True)
+        pieces = self._pieces(model, request, sent, client, "last")
         async with aclosing(pieces):
             return joined([piece async for piece in pieces if not isinstance(piece, Queued)])
 
@@ -76,7 +74,7 @@ class Texts:
         request: CompletionRequest,
         sent: Mapping[str, Any],
         client: str,
-        include_usage: bool,
+        usage: UsageTold,
     ) -> AsyncGenerator[Completion | Queued]:
         self._fields.check(sent)
         _check(request)
@@ -94,7 +92,7 @@ class Texts:
                 for one in seeded(GenerationRequest(prompt=prompt, constraint=bound, **values), n)
             ]
             echoes = await _echoes(prompts, opened) if request.echo else [""] * len(prompts)
-            reply = TextReply(opened.model.id, echoes, n=n, include_usage=include_usage)
+            reply = TextReply(opened.model.id, echoes, n=n, usage=usage)
             named = places(prompt="$.prompt", constraint=constraint and constraint.place)
             events = answers(opened.lease, requests, client=client, places=named)
             async with aclosing(events):
@@ -158,13 +156,13 @@ async def _echoes(prompts: Sequence[Input], opened: Opened) -> list[str]:
 class TextReply:
     """Makes the pieces of one answer; `echoes` are what goes before, for each prompt."""
 
-    def __init__(self, model: str, echoes: Sequence[str], *, n: int, include_usage: bool) -> None:
+    def __init__(self, model: str, echoes: Sequence[str], *, n: int, usage: UsageTold) -> None:
         self._model = model
         self._id = f"cmpl-{ULID()}"
         self._created = int(time.time())
         self._echoes = echoes
         self._n = n
-        self._include_usage = include_usage
+        self._usage = usage
         self._offsets = TextOffsets(0)
         self._tally = Tally()
 
@@ -180,8 +178,9 @@ class TextReply:
                 told = text_logprobs(event.choices, self._offsets) if event.choices else None
                 yield self._piece(TextChoice(index=index, text=event.text, logprobs=told))
             case Finished():
+                met = UNSET if event.stop_string is None else event.stop_string
                 yield from self._ending(
-                    TextChoice(index=index, text="", finish_reason=event.reason)
+                    TextChoice(index=index, text="", finish_reason=event.reason, stop_reason=met)
                 )
 
     def _ending(self, choice: TextChoice) -> Iterator[Completion]:
@@ -190,7 +189,7 @@ class TextReply:
             yield finish
             return
         timings = self._tally.timings()
-        if not self._include_usage:
+        if self._usage == "never":
             yield msgspec.structs.replace(finish, timings=timings)
             return
         yield finish
@@ -203,7 +202,7 @@ class TextReply:
             created=self._created,
             model=self._model,
             choices=[choice],
-            usage=None if self._include_usage else UNSET,
+            usage=self._tally.usage_so_far(self._usage),
         )
 
 
@@ -224,6 +223,7 @@ def _joined_choice(index: int, parts: Sequence[TextChoice]) -> TextChoice:
         text="".join(part.text for part in parts),
         logprobs=_joined_logprobs(told) if told else None,
         finish_reason=parts[-1].finish_reason,
+        stop_reason=parts[-1].stop_reason,
     )
 
 

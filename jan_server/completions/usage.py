@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from jan_server.engines.base import Accepted, Event, Finished, Started
+from typing import Literal
+
+from msgspec import UNSET, UnsetType
+
+from jan_server.engines.base import Accepted, Event, Finished, Piece, Started
+from jan_server.types.sampling import StreamOptions
 from jan_server.types.usage import PromptTokensDetails, Timings, Usage
+
+UsageTold = Literal["never", "last", "always"]
+"""Which events of a stream carry the usage: none; a last one more; each, as it is so far."""
+
+
+def usage_told(options: StreamOptions | UnsetType | None) -> UsageTold:
+    if not options or not options.include_usage:
+        return "never"
+    return "always" if options.continuous_usage_stats else "last"
 
 
 class Tally:
@@ -13,6 +27,7 @@ class Tally:
         self._length = 0  # of the prompt that is being answered
         self._prompt = self._cached = 0
         self._evaluated = self._kept = self._answer = 0
+        self._growing = 0  # of the answer that is not finished
         self._prompt_seconds = self._answer_seconds = 0.0
 
     def take(self, event: Event, *, again: bool = False) -> None:
@@ -25,18 +40,29 @@ class Tally:
                 self._evaluated += self._length - event.cached_tokens
                 self._kept += event.cached_tokens
                 self._cached += 0 if again else event.cached_tokens
+            case Piece():
+                self._growing += event.tokens
             case Finished():
+                self._growing = 0
                 self._answer += event.completion_tokens
                 self._prompt_seconds += event.prompt_seconds
                 self._answer_seconds += event.answer_seconds
 
     def usage(self) -> Usage:
+        """So far: tokens that show nothing yet are counted when the answer is finished."""
+        answered = self._answer + self._growing
         return Usage(
             prompt_tokens=self._prompt,
-            completion_tokens=self._answer,
-            total_tokens=self._prompt + self._answer,
+            completion_tokens=answered,
+            total_tokens=self._prompt + answered,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=self._cached),
         )
+
+    def usage_so_far(self, told: UsageTold) -> Usage | UnsetType | None:
+        """What an event that is not the last one carries."""
+        if told == "never":
+            return UNSET
+        return self.usage() if told == "always" else None
 
     def timings(self) -> Timings:
         return Timings(

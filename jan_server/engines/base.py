@@ -190,14 +190,15 @@ class Embedded(msgspec.Struct, frozen=True, tag=True):
 class Finished(msgspec.Struct, frozen=True, tag=True):
     """The last event of a generation, with how long its two parts took, in seconds.
 
-    `stop`: the model ended, the constraint was complete, or a stop string was met; `length`: no
-    room left.
+    `stop`: the model ended, the constraint was complete, or a stop string was met, which
+    `stop_string` is then; `length`: no room left.
     """
 
     reason: Literal["stop", "length"]
     completion_tokens: int
     prompt_seconds: float = 0.0
     answer_seconds: float = 0.0
+    stop_string: str | None = None
 
 
 Event = Accepted | Queued | Started | Progress | Piece | Embedded | Finished

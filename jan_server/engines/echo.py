@@ -40,7 +40,7 @@ from jan_server.engines.base import (
     Started,
 )
 from jan_server.engines.slots import common_prefix
-from jan_server.engines.text import first_stop
+from jan_server.engines.text import Stop, first_stop
 from jan_server.errors import InvalidRequest
 
 DEFAULT_CONTEXT = 2048
@@ -93,14 +93,18 @@ class EchoModel:
         yield Started(cached)
         self._held[slot] = list(prompt)
         yield Progress(len(prompt))
-        texts = _before_any(request.stop, words)
+        stop = first_stop("".join(words), request.stop)
+        texts = _before(stop, words) if stop else words
         pause = _pause(words)
         answer = texts[: min(self.info.context_length - len(prompt), request.max_tokens)]
         for token, word, text in zip(prompt, words, answer, strict=False):
             _misbehave(word, pause)
             self._held[slot].append(token)
             yield Piece(text, choices=_certain(token, word, request.logprobs))
-        yield Finished("stop" if len(answer) == len(texts) else "length", len(answer))
+        if len(answer) < len(texts):
+            yield Finished("length", len(answer))
+        else:
+            yield Finished("stop", len(answer), stop_string=stop.word if stop else None)
 
     def embed(self, prompt: Sequence[int], *, slot: int = 0) -> Iterator[Event]:
         words = [self._word(token) for token in prompt]
@@ -129,10 +133,9 @@ class EchoModel:
         return self._words[token]
 
 
-def _before_any(stop: tuple[str, ...], words: list[str]) -> list[str]:
-    """The words before the first stop string, the last of them cut where it begins."""
-    text = "".join(words)
-    end = len(text[: first_stop(text, stop)])
+def _before(stop: Stop, words: list[str]) -> list[str]:
+    """The words before a stop string, the last of them cut where it begins."""
+    end = stop.start
     starts = accumulate(map(len, words), initial=0)
     return [word[: end - start] for start, word in zip(starts, words, strict=False) if start < end]
 

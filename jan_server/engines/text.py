@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Stop(NamedTuple):
+    """A stop string in a text, and where it begins."""
+
+    start: int
+    word: str
 
 
 class TextStream:
-    """Push bytes, get text; nothing comes after `stopped`.
+    """Push bytes, get text; nothing comes after `stopped`, which is by the stop string `met`.
 
     A stop string is not shown, and nothing after it. When several could match, the one that is
     complete first does (of those, the longest), as a reader of single characters would find them.
@@ -24,6 +32,7 @@ class TextStream:
         self._stop = [text for text in stop if text]
         self._held = ""
         self.stopped = False
+        self.met: str | None = None
 
     def push(self, data: bytes) -> str:
         """The text that is certain by now; often empty."""
@@ -39,19 +48,19 @@ class TextStream:
         if not self._stop:
             return new
         text = self._held + new
-        start = first_stop(text, self._stop)
-        if start is not None:
-            self.stopped, self._held = True, ""
-            return text[:start]
+        found = first_stop(text, self._stop)
+        if found is not None:
+            self.stopped, self.met, self._held = True, found.word, ""
+            return text[: found.start]
         shown = len(text) if final else len(text) - possible_beginning(text, self._stop)
         self._held = text[shown:]
         return text[:shown]
 
 
-def first_stop(text: str, stop: Sequence[str]) -> int | None:
-    """Where the stop string begins that is complete first; None when there is none."""
-    ends = [(place + len(word), place) for word in stop if (place := text.find(word)) >= 0]
-    return min(ends)[1] if ends else None
+def first_stop(text: str, stop: Sequence[str]) -> Stop | None:
+    """The stop string that is complete first (of those, the longest); None when there is none."""
+    found = [Stop(place, word) for word in stop if (place := text.find(word)) >= 0]
+    return min(found, key=lambda one: (one.start + len(one.word), one.start), default=None)
 
 
 def possible_beginning(text: str, stop: Sequence[str]) -> int:

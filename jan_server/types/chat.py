@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from jan_server.types.message import SentPart
-from jan_server.types.sampling import Sampling, Truncation
+from jan_server.types.sampling import Sampling, StopReason, Truncation
 from jan_server.types.tool import FunctionTool, ToolCall, ToolCallDelta, ToolChoice
 from jan_server.types.usage import Timings, Usage
 
@@ -111,6 +111,7 @@ class Choice(Struct, kw_only=True):
     message: ReplyMessage
     logprobs: LogProbs | None = None
     finish_reason: FinishReason
+    stop_reason: StopReason | UnsetType = UNSET
 
 
 class ChatCompletion(Struct, kw_only=True):
@@ -141,6 +142,7 @@ class ChunkChoice(Struct, kw_only=True):
     delta: Delta
     logprobs: LogProbs | None = None
     finish_reason: FinishReason | None = None
+    stop_reason: StopReason | UnsetType = UNSET
 
 
 class ChatCompletionChunk(Struct, kw_only=True):

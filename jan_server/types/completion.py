@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from jan_server.types.sampling import Sampling
+from jan_server.types.sampling import Sampling, StopReason
 from jan_server.types.usage import Timings, Usage
 
 Tokens = Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1)]
@@ -62,6 +62,7 @@ class TextChoice(Struct, kw_only=True):
     text: str
     logprobs: TextLogProbs | None = None
     finish_reason: TextFinishReason | None = None
+    stop_reason: StopReason | UnsetType = UNSET
 
 
 class Completion(Struct, kw_only=True):

@@ -16,11 +16,17 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 Truncation = Literal["auto", "disabled"]
 
+StopReason = Annotated[str, Meta(description="The stop string that was met, if one was (vLLM's).")]
+
 
 class StreamOptions(Struct, kw_only=True):
-    """`include_usage`: a last chunk without choices carries the usage."""
+    """`include_usage`: a last chunk without choices carries the usage.
+
+    With `continuous_usage_stats` (vLLM's) every chunk carries what it is so far.
+    """
 
     include_usage: bool | None = False
+    continuous_usage_stats: bool | None = False
 
 
 class Sampling(Struct, kw_only=True):

@@ -13,6 +13,7 @@ from jan_server.completions.replies import Reply, joined
 from jan_server.completions.reply_parser import ReplyParser
 from jan_server.completions.tools.calls import ToolCallParser
 from jan_server.completions.tools.formats import OURS
+from jan_server.completions.usage import UsageTold
 from jan_server.engines.base import (
     Accepted,
     Choice,
@@ -32,14 +33,17 @@ def thinking() -> ReplyParser:
 
 
 def reply(
-    *, parser: Callable[[], ReplyParser] = thinking, truncated: int | UnsetType = UNSET
+    *,
+    parser: Callable[[], ReplyParser] = thinking,
+    truncated: int | UnsetType = UNSET,
+    usage: UsageTold = "last",
 ) -> Reply:
     return Reply(
         "m",
         choices=1,
         parser=parser,
         logprobs=True,
-        include_usage=True,
+        usage=usage,
         truncated=truncated,
     )
 
@@ -79,6 +83,23 @@ def test_what_is_thought_is_told_apart_and_its_likelihoods_come_with_the_next_ch
         for choice in chunk.choices
     ]
     assert tokens == [None, ["<thi", "nk>hm"], ["</think>", "Hi"], None]
+
+
+def test_the_usage_so_far_can_be_in_every_chunk() -> None:
+    told = chunks(reply(usage="always"), *WHOLE)
+    counts = [(c.usage.prompt_tokens, c.usage.completion_tokens) for c in told if c.usage]
+    assert counts == [(3, 0), (3, 2), (3, 4), (3, 4), (3, 4)]
+    [first, *_] = told
+    assert first.usage
+    assert first.usage.prompt_tokens_details.cached_tokens == 1
+
+
+def test_the_stop_string_that_was_met_is_told() -> None:
+    events = (Accepted(1), Started(), piece("one "), Finished("stop", 2, stop_string="two"))
+    told = chunks(reply(), *events)
+    reasons = [choice.stop_reason for chunk in told for choice in chunk.choices]
+    assert reasons == [UNSET, UNSET, "two"]
+    assert joined(told).choices[0].stop_reason == "two"
 
 
 def test_a_plain_answer_is_the_chunks_put_together() -> None:

@@ -178,7 +178,7 @@ class EngineContract(Answering):
             events = self.events(model, stop=("never in it \x00", stop))
             assert text_of(events) == whole[: whole.find(stop)]
             assert isinstance(finished := events[-1], Finished)
-            assert finished.reason == "stop"
+            assert (finished.reason, finished.stop_string) == ("stop", stop)
 
     def test_what_could_have_become_a_stop_string_is_shown_at_the_end(
         self, model: LoadedModel

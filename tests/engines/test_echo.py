@@ -81,14 +81,17 @@ def test_what_it_holds_is_its_last_prompt_and_answer(model: EchoModel) -> None:
 def test_words_that_tokens_run_together_stay_tokens(model: EchoModel) -> None:
     tokens = model.tokenize("a") + model.tokenize("b") + model.tokenize("c")
     request = GenerationRequest(prompt=tuple(tokens), stop=("bc",))
-    assert list(model.generate(tokens, request))[2:] == [Piece("a"), Finished("stop", 1)]
+    assert list(model.generate(tokens, request))[2:] == [
+        Piece("a"),
+        Finished("stop", 1, stop_string="bc"),
+    ]
 
 
 def test_a_stop_string_cuts_a_word(model: EchoModel) -> None:
     assert say(model, "one three", stop=("ree",))[2:] == [
         Piece("one "),
         Piece("th"),
-        Finished("stop", 2),
+        Finished("stop", 2, stop_string="ree"),
     ]
 
 

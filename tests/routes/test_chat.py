@@ -279,6 +279,7 @@ def test_an_answer_that_meets_the_end_of_the_context_ends_with_length(ask, write
 def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(ask, stop):
     [choice] = ask(stop=stop).json()["choices"]
     assert (choice["message"]["content"], choice["finish_reason"]) == ("hello ", "stop")
+    assert choice["stop_reason"] == "there"
 
 
 def test_values_of_the_manifest_hold_where_the_request_says_nothing(ask, write):

@@ -63,6 +63,19 @@ def test_a_stream_tells_its_usage_when_asked(ask):
     assert (last["choices"], last["usage"]["total_tokens"]) == ([], 6)
 
 
+def test_the_usage_so_far_can_be_in_every_piece(ask):
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    told = events(ask(stream=True, stream_options=options))
+    counts = [piece["usage"]["completion_tokens"] for piece in told]
+    assert counts == sorted(counts)  # Words that come at once are one piece.
+    assert (counts[0] > 0, counts[-1]) == (True, 3)
+
+
+def test_the_stop_string_that_was_met_is_told(ask):
+    [choice] = ask(stop=["three", "x"]).json()["choices"]
+    assert (choice["text"], choice["stop_reason"]) == ("one two ", "three")
+
+
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}])
 def test_the_usage_is_not_told_unasked(ask, options):
     pieces = events(ask(stream=True, stream_options=options))

@@ -111,6 +111,7 @@ class DecodedModel:
                 answer.count,
                 prompt_seconds=read - begun,
                 answer_seconds=time.perf_counter() - read,
+                stop_string=answer.stop_string,
             )
         # The user reads now; the next turn begins with the whole answer. (No more of a long end
         # than can be broken off.)
@@ -221,6 +222,10 @@ class _Answer:
     @property
     def reason(self) -> Literal["stop", "length"]:
         return "stop" if self.ended else "length"
+
+    @property
+    def stop_string(self) -> str | None:
+        return self._text.met
 
     def take(self, token: int, choice: Choice | None = None) -> Iterator[Piece | Progress]:
         """The piece that the token makes certain; if it shows nothing, that we are still here."""
