@@ -26,6 +26,7 @@ from jan_server.errors import (
     ModelCannotRun,
     ModelLoading,
     ModelNotDownloaded,
+    NotEditable,
     NotFound,
     PreconditionFailed,
     QueueFull,
@@ -33,17 +34,19 @@ from jan_server.errors import (
 )
 from jan_server.models import KnownModel
 from jan_server.services import Services
+from jan_server.store.formats import PROTECTED
 from jan_server.types.model import (
     DeletedModel,
     DownloadStarted,
     Model,
+    ModelChanges,
     ModelList,
     ModelSettings,
     StartedModel,
     StoppedModel,
 )
 from jan_server.web.conditions import condition, resource_response
-from jan_server.web.requests import decode_json, read_body, read_query
+from jan_server.web.requests import decode_json, read_body, read_json, read_query
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
 
@@ -71,6 +74,9 @@ class StartSettings(Struct, kw_only=True, frozen=True):
     n_parallel: int | str | UnsetType = UNSET
     keep_alive: float | str | UnsetType = UNSET
 
+
+NOT_CHANGED = PROTECTED | {"state", "parts", "mmproj", "download_error", "weights_changed"}
+"""What a client may send back as it got it: ours to say."""
 
 STARTING = frozenset(StartSettings.__struct_fields__)
 
@@ -146,6 +152,17 @@ def _unquoted(body: bytes) -> bytes:
         raise InvalidRequest(f"The body is not JSON: {error}.") from error
 
 
+async def change_model(services: Services, request: Request) -> Response:
+    _, sent = await read_json(request, ModelChanges)
+    model = await asyncio.to_thread(
+        services.models.change,
+        request.path_params["model_id"],
+        {key: value for key, value in sent.items() if key not in NOT_CHANGED},
+        condition=condition(request),
+    )
+    return resource_response(request, shown(model), etag=model.etag, stale=model.stale)
+
+
 async def delete_model(services: Services, request: Request) -> Response:
     query = read_query(request, DeleteQuery)
     id = request.path_params["model_id"]
@@ -171,6 +188,31 @@ def shown(model: KnownModel) -> dict[str, Any]:
     }
     return {**answer, **{key: said for key, said in told.items() if said}}
 
+
+CHANGE = Route(
+    "PATCH",
+    "/models/{model_id:path}",
+    change_model,
+    operation_id="modifyModel",
+    tag="Models",
+    summary="Modify model",
+    description="Top-level keys of its `model.json` get new values, which hold from the next load "
+    "on. Weights without one get one. A `model.yml` is only read: edit the file.",
+    request=ModelChanges,
+    response=Model,
+    errors=(
+        InvalidRequest,
+        InvalidId,
+        NotFound,
+        ModelNotDownloaded,
+        FileBroken,
+        FileUnreadable,
+        NotEditable,
+        LiesOutside,
+        PreconditionFailed,
+        *WRITING,
+    ),
+)
 
 DOWNLOAD = Route(
     "GET",
@@ -255,6 +297,8 @@ ROUTES = [
         response=Model,
         errors=(InvalidId, NotFound, FileUnreadable, PreconditionFailed),
     ),
+    CHANGE,
+    replace(CHANGE, method="POST", operation_id="postModel"),
     Route(
         "DELETE",
         "/models/{model_id:path}",

@@ -180,6 +180,18 @@ class Model(Struct, kw_only=True):
     ) = UNSET
 
 
+class ModelChanges(Struct, kw_only=True):
+    """Top-level keys of a manifest; others are kept too."""
+
+    name: str | UnsetType | None = UNSET
+    description: str | UnsetType | None = UNSET
+    settings: dict[str, Any] | UnsetType | None = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+    engine: str | UnsetType | None = UNSET
+    aliases: list[str] | UnsetType | None = UNSET
+
+
 class ModelList(Struct, kw_only=True):
     """All models that can answer; with `state=all` those of the catalogue too."""
 
