@@ -8,6 +8,7 @@ from jan_server.routes import (
     completions,
     diagnostics,
     documents,
+    downloads,
     embeddings,
     events,
     health,
@@ -26,6 +27,7 @@ from jan_server.web.routing import Route
 API: list[Route[Services]] = [
     *models.ROUTES,
     *importing.ROUTES,
+    *downloads.ROUTES,
     *chat.ROUTES,
     *completions.ROUTES,
     *embeddings.ROUTES,

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from jan_server import __version__, engines, hardware
 from jan_server.errors import DataFolderMissing, InvalidId, InvalidRequest, NotFound, ShuttingDown
-from jan_server.routes import models
+from jan_server.routes import downloads, models
 from jan_server.services import Services
 from jan_server.types.jan05 import (
     Configured,
@@ -190,9 +190,9 @@ ROUTES = [
     replace(models.STOP, path="/models/stop", handler=stop_model, request=NamedModel,
             method="POST", operation_id="stopNamedModel", tag="Jan 0.5", names=("model",),
             errors=(InvalidRequest, *models.STOP.errors), response=StoppedModel),
-    replace(models.DOWNLOAD, path="/models/pull", handler=pull_model, request=PulledModel,
+    replace(downloads.DOWNLOAD, path="/models/pull", handler=pull_model, request=PulledModel,
             method="POST", operation_id="pullModel", tag="Jan 0.5", names=("model",),
-            errors=(InvalidRequest, *models.DOWNLOAD.errors), response=DownloadStarted),
+            errors=(InvalidRequest, *downloads.DOWNLOAD.errors), response=DownloadStarted),
     _row("DELETE", "/processmanager/destroy", unload_all, "unloadAll", "Unload all models",
          Unloaded, at_root=True, errors=(ShuttingDown,)),
 ]

@@ -1,4 +1,4 @@
-"""Models: list, read, download, start, stop, delete."""
+"""Models: list, read, start, stop, delete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ from jan_server.services import Services
 from jan_server.store.formats import PROTECTED
 from jan_server.types.model import (
     DeletedModel,
-    DownloadStarted,
     Model,
     ModelChanges,
     ModelList,
@@ -91,13 +90,6 @@ async def list_models(services: Services, request: Request) -> Response:
 async def retrieve_model(services: Services, request: Request) -> Response:
     model = await asyncio.to_thread(services.models.get, request.path_params["model_id"])
     return resource_response(request, shown(model), etag=model.etag, stale=model.stale)
-
-
-async def download_model(services: Services, request: Request) -> Response:
-    id = request.path_params["model_id"]
-    started = await asyncio.to_thread(services.models.start_download, id)
-    message = f"Starting download {id}" if started else f"{id} is here or on its way already"
-    return json_response(DownloadStarted(message=message))
 
 
 async def start_model(services: Services, request: Request) -> Response:
@@ -214,19 +206,6 @@ CHANGE = Route(
     ),
 )
 
-DOWNLOAD = Route(
-    "GET",
-    "/models/download/{model_id:path}",
-    download_model,
-    operation_id="downloadModel",
-    tag="Models",
-    summary="Download a specific model",
-    description="Starts in the background; `GET /models/{model_id}` shows the state.",
-    response=DownloadStarted,
-    errors=(InvalidId, NotFound, LiesOutside, ShuttingDown),
-    changes=True,
-)
-
 START = Route(
     "PUT",
     "/models/{model_id:path}/start",
@@ -279,9 +258,6 @@ ROUTES = [
         response=ModelList,
         errors=(InvalidRequest, DataFolderMissing),
     ),
-    DOWNLOAD,
-    # Jan's document describes a GET; its own example posts.
-    replace(DOWNLOAD, method="POST", operation_id="startModelDownload", changes=False),
     START,
     replace(START, method="POST", operation_id="postModelStart"),
     STOP,
