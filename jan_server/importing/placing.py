@@ -164,7 +164,9 @@ class _Job:
     def link(self) -> ImportedModel:
         """A folder with a manifest that names the files where they are."""
         paths = [_written(file.path) for file in self._files.files]
-        self._store.models.create(self._id, lambda _id: {MODELS.document: self._manifest(paths)})
+        self._store.models.folders.create(
+            self._id, lambda _id: {MODELS.document: self._manifest(paths)}
+        )
         return self._told(paths)
 
     def place(self) -> ImportedModel:
@@ -182,7 +184,7 @@ class _Job:
                     self._copy(file, staged / name)
             # Flushes the folder: the names of all files are on the disk then.
             self._store.files.create(staged / MODELS.document, self._manifest(names))
-            self._store.models.adopt(self._id, staged)
+            self._store.models.folders.adopt(self._id, staged)
         self._record_sums(folder)
         left = self._remove_originals(folder, names) if self._mode == "move" else []
         done = self._told([f"{MODELS.folder}/{self._id}/{name}" for name in names])
