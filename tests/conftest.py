@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,17 @@ hypothesis_settings.load_profile("untimed")
 
 # The Host header must be a local name.
 BASE_URL = "http://127.0.0.1:1337"
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Commands that run in this process set up logging for the whole of it."""
+    loggers = [logging.getLogger(name) for name in (None, "httpx2")]
+    before = [(logger, logger.level, [*logger.handlers]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -110,8 +110,8 @@ class Errors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, fields(scope), self._mark)
         body = RestOfBody(receive)
+        answer = _Answer(send, fields(scope), self._mark, body)
         scope.setdefault("state", {})["request_id"] = answer.request_id
         try:
             await self._app(scope, body.receive, answer.send)
@@ -121,24 +121,30 @@ class Errors:
             shown = translate(error, answer.request_id)
             if answer.begun:
                 raise
-            await body.read_away()
             to = without_body(answer.send) if scope["method"] == "HEAD" else answer.send
             await error_response(shown)(scope, receive, to)
 
 
 class _Answer:
-    """Sends on, with the headers of every answer; knows whether the answer has begun."""
+    """Sends on, with the headers of every answer; knows whether the answer has begun.
 
-    def __init__(self, send: Send, sent: Fields, mark: Mark) -> None:
+    What nobody has read of the request's body is read away before: else the server below closes
+    the connection after the answer, and the client's next request meets that.
+    """
+
+    def __init__(self, send: Send, sent: Fields, mark: Mark, body: RestOfBody) -> None:
         self._send = send
         self._sent = sent
         self._mark = mark
+        self._body = body
         self.request_id = _request_id(sent)
         self.begun = False
         self._came = time.perf_counter()
 
-    def send(self, message: Message) -> Awaitable[None]:
+    async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if b"content-length" in self._sent or b"transfer-encoding" in self._sent:
+                await self._body.read_away()
             self.begun = True
             # A list of our own: a response that is kept and sent again must not collect headers.
             milliseconds = round((time.perf_counter() - self._came) * 1000)
@@ -149,7 +155,7 @@ class _Answer:
             ]
             self._mark(headers, self._sent)
             message = {**message, "headers": headers}
-        return self._send(message)
+        await self._send(message)
 
 
 def _request_id(sent: Fields) -> str:

@@ -4,6 +4,7 @@ import http.client
 import json
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -27,8 +28,19 @@ async def echo(context: None, request: Request) -> Response:
     return json_response(raw)
 
 
+async def pass_over(context: None, _: Request) -> Response:
+    return json_response({})
+
+
 APP = stack(
-    Router([Route("POST", "/echo", echo), Route("GET", "/threads/{thread_id}", echo)], None)
+    Router(
+        [
+            Route("POST", "/echo", echo),
+            Route("POST", "/passed-over", pass_over),
+            Route("GET", "/threads/{thread_id}", echo),
+        ],
+        None,
+    )
 )
 
 
@@ -105,3 +117,19 @@ def test_raw_paths_reach_the_router_untidied(
 ) -> None:
     sent = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert exchange(address, sent).split()[1] == status
+
+
+def test_a_body_that_nobody_reads_does_not_cost_the_connection(address: tuple[str, int]) -> None:
+    connection = http.client.HTTPConnection(*address, timeout=20)
+    connection.putrequest("POST", "/passed-over")
+    connection.putheader("Content-Length", "2")
+    connection.endheaders()
+    time.sleep(0.2)  # Long enough for an answer that does not wait for the body.
+    connection.send(b"{}")
+    first = connection.getresponse()
+    assert (first.status, first.read()) == (200, b"{}")
+    used = connection.sock
+    connection.request("POST", "/passed-over", b"{}")
+    second = connection.getresponse()
+    assert (second.status, second.read(), connection.sock is used) == (200, b"{}", True)
+    connection.close()
