@@ -11,7 +11,7 @@ run: model
 	@exec $(bin)/python -m jan_server serve --data-folder $(DATA)
 
 ## test: install what the tests need and run the whole suite
-test: .venv/tested
+test: .venv/clients
 	$(bin)/python -m pytest --cov
 
 ## check: lint, format, types, layers
@@ -49,6 +49,16 @@ model: .venv/installed
 .venv/tested: .venv/installed
 	$(bin)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --group test
+	@touch $@
+
+# Other people's programs, as the tests of clients run them: OpenAI's Python package as it was in
+# late 2024, and the newest one for Node (which is itself a package of the test group).
+.venv/clients: .venv/tested
+	@test -x .venv/openai-2024/bin/python || $(bin)/python -m venv .venv/openai-2024
+	.venv/openai-2024/bin/python -m pip install --quiet --disable-pip-version-check openai==1.57.4
+	@mkdir -p .venv/node
+	PATH="$(CURDIR)/$(bin):$$PATH" npm install --silent --no-fund --no-audit --prefix .venv/node \
+	  openai || test -z "$$CI"
 	@touch $@
 
 .venv/benched: .venv/tested
