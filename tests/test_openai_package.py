@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.model,
     # OpenAI deprecated its Assistants API; its SDK says so at every call.
     pytest.mark.filterwarnings("ignore:.*Assistants API is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning"),
 ]
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
 MODEL = "smollm2-135m-instruct"
@@ -217,3 +218,54 @@ def test_a_prompt_too_long_is_an_error_with_its_code(client):
             model=MODEL, messages=[{"role": "user", "content": "word " * 9000}]
         )
     assert caught.value.code == "context_length_exceeded"
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Paris", "Rome"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+        "strict": True,
+    },
+}
+
+
+def test_a_run_is_answered_by_the_model_and_kept_in_the_thread(client, smollm2_folder):
+    assistant = client.beta.assistants.create(model=MODEL, temperature=0, name="Teacher")
+    thread = client.beta.threads.create(messages=FRANCE)
+    run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
+    assert (run.status, run.model, run.usage.completion_tokens) == ("completed", MODEL, 8)
+    [reply] = client.beta.threads.messages.list(thread.id, run_id=run.id)
+    assert "Paris" in reply.content[0].text.value
+    lines = (smollm2_folder / "threads" / thread.id / "messages.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines][1:] == [reply.id]
+
+
+def test_a_run_calls_a_tool_and_goes_on_with_what_it_has_answered(client):
+    assistant = client.beta.assistants.create(model=MODEL, temperature=0, tools=[WEATHER])
+    run = client.beta.threads.create_and_run_poll(
+        assistant_id=assistant.id,
+        thread={"messages": [{"role": "user", "content": "What is the weather in Rome?"}]},
+        tool_choice="required",
+        parallel_tool_calls=False,
+        max_completion_tokens=120,
+    )
+    assert run.status == "requires_action"
+    [call] = run.required_action.submit_tool_outputs.tool_calls
+    assert call.function.name == "get_weather"
+    assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
+    outputs = [{"tool_call_id": call.id, "output": "Sunny, 25 degrees."}]
+    with client.beta.threads.runs.submit_tool_outputs_stream(
+        run_id=run.id, thread_id=run.thread_id, tool_outputs=outputs
+    ) as stream:
+        stream.until_done()
+    # A model this small may call again; what it read grew by the call and its answer.
+    again = stream.get_final_run()
+    assert again.status in ("completed", "requires_action", "incomplete")
+    called, *_ = client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id, order="asc")
+    assert called.step_details.tool_calls[0].function.output == "Sunny, 25 degrees."
