@@ -29,10 +29,9 @@ import msgspec
 from msgspec.structs import replace
 
 from jan_server import ids
-from jan_server.completions.chats import Chats
 from jan_server.errors import InvalidRequest, RunActive, RunNotActive, ShuttingDown
 from jan_server.runs import asking, states
-from jan_server.runs.asking import Asked, Files
+from jan_server.runs.asking import Asked, Chats, Files
 from jan_server.runs.conversation import chat_messages
 from jan_server.runs.events import RunEvent, StepOf
 from jan_server.runs.planning import Planning

@@ -6,23 +6,40 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET
 
 from jan_server import parameters
+from jan_server.engines.base import Queued
 from jan_server.errors import InvalidRequest, ParameterNotSupported
+from jan_server.remote import RemoteAnswer
 from jan_server.runs.conversation import ChatMessages
 from jan_server.runs.states import calls_in, used
-from jan_server.types.chat import ChatCompletionRequest
+from jan_server.types.chat import ChatCompletionChunk, ChatCompletionRequest
 from jan_server.types.run import StoredRun
 
 Files = Sequence[tuple[str, Mapping[str, Any]]]
 """Names and parameters of files, the strongest first."""
 
 HOSTED = ("file_search", "code_interpreter", "retrieval")
+
+
+class Chats(Protocol):
+    """Whoever answers chat requests (completions/chats.py)."""
+
+    async def check(self, request: ChatCompletionRequest, sent: Mapping[str, Any]) -> str: ...
+
+    def stream(
+        self,
+        request: ChatCompletionRequest,
+        sent: Mapping[str, Any],
+        *,
+        client: str = "",
+        prompt_limit: int | None = None,
+    ) -> AsyncGenerator[ChatCompletionChunk | Queued | RemoteAnswer]: ...
 
 
 class Asked(NamedTuple):

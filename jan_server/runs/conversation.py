@@ -47,14 +47,14 @@ def _content(message: Message, role: Any) -> str | list[Any]:
     """Its text; what a user sent with it too, for models that know what that is."""
     parts = formats.message_content(message.value.get("content"))
     if role != "user" or all(_is_text(part) for part in parts):
-        return formats.message_text(message.value)
+        return formats.parts_text(parts)
     return [_part(part) for part in parts]
 
 
 def _part(part: Any) -> Any:
     """A text part as chats have it."""
     if _is_text(part):
-        return {"type": "text", "text": formats.message_text({"content": [part]})}
+        return {"type": "text", "text": formats.parts_text([part])}
     return part
 
 

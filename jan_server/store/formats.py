@@ -145,9 +145,14 @@ def message_content(content: Any) -> list[Any]:
 
 def message_text(value: Mapping[str, Any]) -> str:
     """What a message says, without its images and other parts."""
+    return parts_text(message_content(value.get("content")))
+
+
+def parts_text(parts: Iterable[Any]) -> str:
+    """What the document's parts say."""
     texts = [
         part["text"].get("value")
-        for part in message_content(value.get("content"))
+        for part in parts
         if isinstance(part, Mapping)
         and part.get("type") == "text"
         and isinstance(part.get("text"), Mapping)

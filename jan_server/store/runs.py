@@ -73,11 +73,16 @@ class ThreadRuns:
         with self._shared.threads.hold(self.thread_id):
             yield
 
-    def put(self, run: StoredRun) -> None:
-        """Add the line that says what a run is now. Raises what Files.append raises."""
+    def put(self, run: StoredRun, *, before: StoredRun | None = None) -> None:
+        """Add the line that says what a run is now. Raises what Files.append raises.
+
+        `before` is what it was meanwhile: a line of its own, with the same write.
+        """
         with self._shared.threads.hold(self.thread_id) as folder:
-            value = {**_told(run), **self._added_by_hand(folder, run.id)}
-            self._shared.files.append(self._path(folder), written_line(value))
+            by_hand = self._added_by_hand(folder, run.id)
+            states = (before, run) if before is not None else (run,)
+            lines = [written_line({**_told(state), **by_hand}) for state in states]
+            self._shared.files.append(self._path(folder), b"".join(lines))
 
     def claim(self, id: str) -> Claim | None:
         """Take it to answer a run; None when somebody answers it. Raises as Locks.claim."""
