@@ -74,7 +74,8 @@ async def create_run(services: Services, request: Request) -> Response:
     asked, sent = await read_json(request, CreateRun)
     _check_messages(asked)
     thread_id, client = request.path_params["thread_id"], caller(request, sent)
-    begun = await services.runs.create(thread_id, asked, client=client)
+    added = sent.get("additional_messages") or ()
+    begun = await services.runs.create(thread_id, asked, messages=added, client=client)
     return _begun_response(begun, streams=asked.stream)
 
 

@@ -25,7 +25,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from jan_server import ids
@@ -88,11 +87,17 @@ class Runs:
         chat = asking.asked(run, [{"role": "user", "content": "?"}], files)
         return replace(run, model=await self._chats.check(chat.request, chat.sent))
 
-    async def create(self, thread_id: str, asked: CreateRun, *, client: str = "") -> Begun:
-        """Add the messages, and begin. Raises as `plan` and `begin`."""
+    async def create(
+        self,
+        thread_id: str,
+        asked: CreateRun,
+        *,
+        messages: Sequence[Mapping[str, Any]] = (),
+        client: str = "",
+    ) -> Begun:
+        """Add the messages, as for Messages.append, and begin. Raises as `plan` and `begin`."""
         thread = await asyncio.to_thread(self._store.threads.get, thread_id)
         run = await self.plan(asked, thread.value)
-        messages = _messages_of(asked)
         return await self.begin(thread_id, run, messages=messages, client=client)
 
     async def begin(
@@ -295,11 +300,6 @@ class Runs:
                 claim.release(forget=True)
                 raise
         return run, claim
-
-
-def _messages_of(asked: CreateRun) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = msgspec.to_builtins(asked.additional_messages or [])
-    return messages
 
 
 def _check_outputs(expected: Sequence[str], sent: Sequence[str]) -> None:

@@ -26,11 +26,13 @@ from typing import Any
 import msgspec
 
 from jan_server.errors import FileUnreadable, NotFound
+from jan_server.store import jsonl
 from jan_server.store.document import written_line
 from jan_server.store.history import History
 from jan_server.store.lines import Shared
 from jan_server.store.locks import Claim
 from jan_server.store.paths import RUNS
+from jan_server.store.scanner import Problem
 from jan_server.types.run import StoredRun
 
 RunList = list[StoredRun]
@@ -111,6 +113,15 @@ class ThreadRuns:
 
     def _shown(self, folder: Path) -> str:
         return self._shared.threads.place.shown(folder / RUNS)
+
+
+def problems(raw: bytes) -> Iterator[Problem]:
+    """What is wrong in a file, with its place."""
+    for record in jsonl.records(raw):
+        if record.problem is not None:
+            yield record.problem
+        if record.value is not None and _read(record.raw) is None:
+            yield Problem(record.line, 1, "expected a run, with an id, a state and a model")
 
 
 _KEYS = frozenset(StoredRun.__struct_fields__)

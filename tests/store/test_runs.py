@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from jan_server.errors import FileUnreadable, JanError, NotFound
 from jan_server.store import Store, ThreadRuns
+from jan_server.store.doctor import Doctor
 from jan_server.store.files import Files
 from jan_server.types.run import (
     AnsweredCall,
@@ -239,3 +240,14 @@ def test_a_failed_write_leaves_the_runs_that_there_were(root, how):
             break
     else:
         pytest.fail("it never came to its end")
+
+
+def test_the_doctor_tells_what_is_broken(store, root):
+    write(root / FILE, text(LINE) + "nonsense\n" + text({"id": "run_2"}) + '{"id": ')
+    write(root / "threads/two/runs.jsonl", text(LINE))
+    told = [str(finding) for finding in Doctor(store).examine(sums=False).findings]
+    assert told == [
+        "threads/one/runs.jsonl:2:1 expected a value",
+        "threads/one/runs.jsonl:3:1 expected a run, with an id, a state and a model",
+        "threads/one/runs.jsonl:4:8 ends too early",
+    ]

@@ -12,7 +12,8 @@ from jan_server.store.doctor.names import check_names
 from jan_server.store.doctor.spots import Spot, spots
 from jan_server.store.doctor.weights import Digests, Manifests, check_weights
 from jan_server.store.doctor.work_folder import check_work_folder
-from jan_server.store.paths import MESSAGES, MODELS, THREADS, Place
+from jan_server.store.paths import MESSAGES, MODELS, RUNS, THREADS, Place
+from jan_server.store.runs import problems
 from jan_server.types.diagnostics import Checked
 
 _LOOKS = 3
@@ -57,6 +58,7 @@ class Look:
             self.checked.threads += 1
             self.checked.replies += sum(map(_is_reply, spot.entries))
             yield from self._messages(spot)
+            yield from self._runs(spot)
         elif spot.place.kind is MODELS:
             self.checked.models += 1
             yield from check_weights(
@@ -93,6 +95,21 @@ class Look:
         if seen.untold:
             reason = f"has {seen.untold} faults more"
             yield found("more_lines", shown, reason, mend=mend if seen.untold_edits else None)
+
+    def _runs(self, spot: Spot) -> Iterator[Found]:
+        """They are told as broken messages are; nothing is mended."""
+        if not spot.can_read(RUNS):
+            return
+        shown = spot.shown(RUNS)
+        try:
+            raw, _ = self._store.files.read(spot.path / RUNS)
+        except OSError as error:
+            yield found("unreadable", shown, f"cannot be read ({error.strerror})")
+            return
+        for problem in problems(raw):
+            yield found(
+                "broken_line", shown, problem.reason, line=problem.line, column=problem.column
+            )
 
     def _lines(self, spot: Spot) -> lines.Lines:
         """Race: a line may be half written. It is whole at the next look, or it is torn."""
