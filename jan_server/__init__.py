@@ -13,6 +13,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     importing removing                a file becomes a model; a model goes to the trash
     expiring                          the trash is emptied of what is over
     presence                          which servers run on a data folder
+    runs                              a reply inside a thread, as OpenAI's Assistants API has it
     representations                   a stored resource -> what goes over the wire
     services                          everything a route may use, opened and closed in order
     routes/                           the API as one table

@@ -31,6 +31,13 @@ def test_the_transcript_of_forms_and_tools_is_true(smollm2_folder, tmp_path):
     assert printed == expected
 
 
+@pytest.mark.model
+def test_the_transcript_of_runs_is_true(smollm2_folder, tmp_path):
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        printed, expected = _pasted("Assistants and runs", base=base, cwd=tmp_path)
+    assert printed == expected
+
+
 def _pasted(section, *, base, cwd):
     """What the first commands of a section print, and what it says they do; nothing on stderr."""
     part = README.read_text().partition(f"## {section}\n")[2]
