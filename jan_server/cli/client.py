@@ -93,7 +93,7 @@ class Client:
             return msgspec.json.decode(response.content, type=type)
         except msgspec.DecodeError as error:
             raise ServerFailed(
-                f"{_shown(self.presence)} answers what this version does not understand ({error}). "
+                f"{said(self.presence)} answers what this version does not understand ({error}). "
                 f"It is version {self.presence.version}: start it anew."
             ) from error
 
@@ -128,11 +128,11 @@ def translated(presence: Presence) -> Iterator[None]:
         yield
     except httpx2.TimeoutException as error:
         raise ServerFailed(
-            f"{_shown(presence)} does not answer. Wait, or end it and try again."
+            f"{said(presence)} does not answer. Wait, or end it and try again."
         ) from error
     except httpx2.HTTPError as error:
         raise ServerFailed(
-            f"{_shown(presence)} cannot be reached: {str(error) or type(error).__name__}. "
+            f"{said(presence)} cannot be reached: {str(error) or type(error).__name__}. "
             "End it, or ask from where it runs."
         ) from error
 
@@ -142,15 +142,15 @@ def refusal(status: int, body: bytes, presence: Presence, settings: Settings) ->
     if status == Unauthorized.status:
         wrong = "another API key than the one it got" if settings.api_key else "its API key"
         return SettingsInvalid(
-            f"{_shown(presence)} demands {wrong}: say it with --api-key, JAN_API_KEY, or api-key "
+            f"{said(presence)} demands {wrong}: say it with --api-key, JAN_API_KEY, or api-key "
             f"in {settings.data_folder / SETTINGS_FILE}."
         )
     try:
         detail = msgspec.json.decode(body, type=_Body).error
     except msgspec.DecodeError:
-        detail = _Detail(message=f"{_shown(presence)} answered with status {status}.")
+        detail = _Detail(message=f"{said(presence)} answered with status {status}.")
     return ServerRefused(detail.message, status=status, type=detail.type, code=detail.code)
 
 
-def _shown(presence: Presence) -> str:
+def said(presence: Presence) -> str:
     return f"The server at {presence.url} (process {presence.pid})"

@@ -1,0 +1,200 @@
+"""`run ID`: a chat in the terminal, or one answer to a prompt that is given.
+
+The chat is kept in memory and forgotten at its end. Ctrl-C stops the answer that is being given,
+and nothing else; Ctrl-D or /bye ends the chat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Any, TypeVar
+
+import click
+
+from jan_server.cli.answering import Answering, Body, open_answering, patiently
+from jan_server.cli.arguments import model_argument
+from jan_server.cli.backend import models_of
+from jan_server.cli.conversation import Answer, Conversation
+from jan_server.cli.options import (
+    api_key_option,
+    check_there,
+    data_folder_option,
+    find_settings,
+    json_option,
+)
+from jan_server.cli.output import print_json
+from jan_server.cli.printer import Printer
+from jan_server.cli.questions import enable_editing, read_question
+from jan_server.errors import JanError
+from jan_server.printable import printable
+
+F = TypeVar("F", bound=Callable[..., Any])
+Asking = Callable[[str, Printer], tuple[Answer, bool]]
+"""Of a question: the answer, and whether it is whole."""
+
+INTERRUPTED = 130
+END = "/bye"
+CLEAR = "/clear"
+HELP = (
+    f"Ctrl-D or {END} ends the chat, Ctrl-C stops an answer, {CLEAR} begins anew. "
+    'A \\ at the end of a line, or """ around several, make one question of them.'
+)
+
+PARAMETERS: tuple[tuple[str, Any, str], ...] = (
+    ("temperature", click.FloatRange(0, 2), "0 takes the likeliest token always."),
+    ("top-p", click.FloatRange(0, 1), "Only the likeliest tokens that together have it."),
+    ("top-k", click.IntRange(0), "Only so many of the likeliest tokens; 0 is off."),
+    ("min-p", click.FloatRange(0, 1), "Only tokens with that share of the likeliest's chance."),
+    ("repeat-penalty", click.FloatRange(0.001, 1000), "Above 1 for fewer repetitions."),
+    ("max-tokens", click.IntRange(1), "The longest that an answer may be."),
+    ("seed", int, "The same seed gives the same answer."),
+)
+"""Options that go into the request under their own names."""
+
+
+def parameter_options(command: F) -> F:
+    for name, type, help in reversed(PARAMETERS):
+        command = click.option(f"--{name}", type=type, metavar="N", help=help)(command)
+    return command
+
+
+@click.command()
+@model_argument
+@click.argument("prompt", required=False)
+@click.option("--system", metavar="TEXT", help="What the model is told before the chat.")
+@parameter_options
+@click.option("--stop", multiple=True, metavar="TEXT", help="An answer ends before it.")
+@data_folder_option
+@api_key_option
+@json_option
+def command(
+    model: str,
+    prompt: str | None,
+    system: str | None,
+    data_folder: str | None,
+    api_key: str | None,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Chat with a MODEL in the terminal, or have it answer one PROMPT.
+
+    The running server answers; without one, this command loads the model itself. With a PROMPT, or
+    text from a pipe (of both, the text comes below the prompt), there is one answer and no chat.
+    The chat is kept in memory only.
+
+    In a chat, a backslash at the end of a line goes on in the next, as do three double quotes
+    until there are three again. Ctrl-C stops the answer and nothing else, Ctrl-D or /bye ends the
+    chat, /clear begins a new one.
+
+    JSON, of one answer: {model, content, reasoning_content, finish_reason, prompt_tokens,
+    completion_tokens}. The exit code is 130 when Ctrl-C stopped it.
+    """
+    settings = find_settings(data_folder, api_key=api_key)
+    question = None if prompt is None and _is_chat() else _question(prompt)
+    if question is None and as_json:
+        raise click.UsageError("--json is for one answer: give a PROMPT.")
+    check_there(settings)
+    ready = models_of(settings).ready(model)
+    said = {name: value for name, value in parameters.items() if value not in (None, ())}
+    conversation = Conversation(ready.id, system=system, parameters=said)
+    with asyncio.Runner() as runner:
+        answering = runner.run(open_answering(settings))
+        asking = partial(_ask, runner, answering, conversation)
+        try:
+            if question is None:
+                _chat(conversation, answering.where, asking)
+            else:
+                _answer_once(question, asking, as_json=as_json)
+        finally:
+            runner.run(answering.close())
+
+
+def _is_chat() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _question(prompt: str | None) -> str:
+    """The prompt, and below it what comes through a pipe."""
+    piped = "" if prompt is not None and sys.stdin.isatty() else sys.stdin.read()
+    question = "\n\n".join(filter(None, [prompt, piped.strip()]))
+    if not question.strip():
+        raise click.UsageError("There is nothing to answer: the prompt is empty.")
+    return question
+
+
+def _answer_once(question: str, asking: Asking, *, as_json: bool) -> None:
+    """Ends the program for an answer that was stopped."""
+    answer, is_whole = asking(question, Printer(is_silent=as_json))
+    if not is_whole:
+        sys.exit(INTERRUPTED)
+    if as_json:
+        print_json(answer)
+    _tell_of_a_cut(answer)
+
+
+def _chat(conversation: Conversation, where: str, asking: Asking) -> None:
+    enable_editing()
+    click.echo(f"{printable(conversation.model)}, answered by {where}. {HELP}")
+    while (question := _read_question()) != END:
+        if question == CLEAR:
+            conversation.clear()
+        elif question:
+            _answer_in_chat(question, asking)
+
+
+def _read_question() -> str:
+    """END for the end of input too; nothing for what Ctrl-C broke off."""
+    try:
+        question = read_question()
+    except KeyboardInterrupt:
+        click.echo(f"\n(Ctrl-D or {END} ends the chat.)")
+        return ""
+    if question is None:
+        click.echo()
+        return END
+    return question
+
+
+def _answer_in_chat(question: str, asking: Asking) -> None:
+    try:
+        answer, _ = asking(question, Printer())
+        _tell_of_a_cut(answer)
+    except JanError as error:  # The chat goes on: perhaps only this question was too long.
+        click.echo(f"jan_server: {printable(error.message)}", err=True)
+
+
+def _ask(
+    runner: asyncio.Runner,
+    answering: Answering,
+    conversation: Conversation,
+    question: str,
+    printer: Printer,
+) -> tuple[Answer, bool]:
+    """The answer, and whether it is whole: Ctrl-C stops it, and what was said is kept.
+
+    Raises JanError, and nothing is.
+    """
+    answer, is_whole = Answer(model=conversation.model), True
+    try:
+        runner.run(_take(answering, conversation.request(question), answer, printer))
+    except KeyboardInterrupt:
+        is_whole = False
+    finally:
+        printer.end()
+    conversation.keep(question, answer)
+    return answer, is_whole
+
+
+async def _take(answering: Answering, body: Body, answer: Answer, printer: Printer) -> None:
+    async with aclosing(patiently(answering, body)) as chunks:
+        async for chunk in chunks:
+            printer.print(answer.take(chunk))
+
+
+def _tell_of_a_cut(answer: Answer) -> None:
+    if answer.finish_reason == "length":
+        click.echo("(The answer was cut off: --max-tokens, or the context is full.)", err=True)

@@ -1,0 +1,86 @@
+"""A terminal with somebody at it: what is typed into a command, and what that shows."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+PATIENCE = 60.0
+
+# The child makes the terminal its own, so that Ctrl-C at it is a SIGINT.
+_LAUNCH = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "os.execv(sys.executable, [sys.executable, '-m', 'jan_server', *sys.argv[1:]])"
+)
+
+
+class Terminal:
+    """`python -m jan_server ...` as a person starts it. `shown` is all it has shown."""
+
+    def __init__(
+        self, *arguments: str | Path, columns: int = 80, env: dict[str, str] | None = None
+    ) -> None:
+        self._screen, keyboard = pty.openpty()
+        fcntl.ioctl(keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _LAUNCH, *map(str, arguments)],
+            stdin=keyboard,
+            stdout=keyboard,
+            stderr=keyboard,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "", **(env or {})},
+        )
+        os.close(keyboard)
+        self._raw = b""
+        self._seen = 0
+
+    @property
+    def shown(self) -> str:
+        """Without the signs by which readline asks for pastes to be marked."""
+        text = self._raw.decode(errors="replace")
+        return re.sub(r"\x1b\[\?2004[hl]\r?", "", text).replace("\r\n", "\n")
+
+    def type(self, text: str) -> None:
+        os.write(self._screen, text.encode())
+
+    def wait_for(self, text: str) -> str:
+        """Read until it is shown, after what was waited for before; all that came till then."""
+        end = time.monotonic() + PATIENCE
+        while (at := self.shown.find(text, self._seen)) < 0:
+            goes_on = time.monotonic() < end and self._read()
+            assert goes_on, f"{text!r} is not in {self.shown!r}"
+        before, self._seen = self._seen, at + len(text)
+        return self.shown[before : self._seen]
+
+    def wait_for_the_end(self) -> int:
+        """Its exit code."""
+        while self._read():
+            pass
+        return self.process.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        """Whether there may be more."""
+        ready, _, _ = select.select([self._screen], [], [], PATIENCE)
+        try:
+            more = os.read(self._screen, 65_536) if ready else b""
+        except OSError:  # Linux: nobody holds the other end any more.
+            more = b""
+        self._raw += more
+        return bool(more)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._screen)
