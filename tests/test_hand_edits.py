@@ -607,15 +607,20 @@ def _link_out(threads: Path) -> None:
     (threads / "stranger").symlink_to(outside)
 
 
-def _not_utf8(threads: Path) -> None:
-    folder = threads / os.fsdecode(b"stranger\xff")
-    folder.mkdir()
-    (folder / "thread.json").write_bytes(THREAD)
+def _named(name: str) -> Act:
+    def act(threads: Path) -> None:
+        (threads / name).mkdir()
+        (threads / name / "thread.json").write_bytes(THREAD)
+
+    return act
 
 
 STRANGERS: dict[str, tuple[Act, str]] = {
     "a link out of the folder": (_link_out, "threads/stranger"),
-    "a name that is not UTF-8": (_not_utf8, r"threads/stranger\xff"),
+    "a name that is not UTF-8": (_named(os.fsdecode(b"stranger\xff")), r"threads/stranger\xff"),
+    "a name with a newline": (_named("stranger\n"), r"threads/stranger\n"),
+    "a hidden folder": (_named(".stranger"), ""),
+    "a backup of a folder": (_named("stranger~"), ""),
     "a FIFO": (lambda threads: os.mkfifo(threads / "stranger"), "threads/stranger"),
     "an empty folder": (lambda threads: (threads / "stranger").mkdir(), "threads/stranger"),
     "Syncthing's folder": (lambda threads: (threads / ".stfolder").mkdir(), ""),

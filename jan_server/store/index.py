@@ -225,6 +225,8 @@ class Index:
             return
         where = self.place.where(path)
         top = owner or ("" if where == "." else self._known_above(where))
+        if top and not all(map(paths.is_listed, top.split("/"))):
+            return  # As `walk` passes over it when it comes from above.
         for found in self.place.walk(top):
             self._look_at(found)
         for known in self._entries.below(top):

@@ -623,6 +623,22 @@ def test_a_change_of_ours_is_told_as_ours_when_a_message_comes_by_hand_meanwhile
     assert "thread one updated by api" in told.take()
 
 
+@pytest.mark.parametrize("name", [".hidden", "one~", "one\n", "Work/.hidden"])
+def test_a_name_that_is_not_listed_is_none_when_it_is_heard_of_either(
+    name: str, kept: Store, root: Path, told: Told
+) -> None:
+    folder = root / "threads" / name
+    write(folder / "thread.json", "{}")
+    kept.look([folder, folder / "thread.json"])
+    assert (sorted(ids(kept)), told.take()) == (["one", "two"], [])
+    folder.rename(root / "threads/shown")
+    kept.look([folder, root / "threads/shown"])
+    assert (sorted(ids(kept)), told.take()) == (
+        ["one", "shown", "two"],
+        ["thread shown created by file"],
+    )
+
+
 @pytest.mark.parametrize("where", ["gone", "Work/gone"])
 def test_what_goes_while_it_is_found_is_not_listed(
     where: str, kept: Store, root: Path, monkeypatch: pytest.MonkeyPatch
