@@ -36,7 +36,7 @@ def served(settings: Settings) -> Iterator[str]:
             yield address(sock)
         finally:
             loop.call_soon_threadsafe(stop.set)
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive(), "the server did not stop"
 
 

@@ -49,7 +49,7 @@ async def heard(hub: Hub, count: int) -> list[str]:
 
 
 def scene(play: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(play, 20))
+    asyncio.run(asyncio.wait_for(play, 60))
 
 
 def test_all_who_listen_hear_the_same_each_from_its_beginning_on() -> None:
@@ -233,17 +233,20 @@ def test_what_is_published_right_before_waiting_is_not_missed() -> None:
     scene(play())
 
 
-def test_publishing_costs_microseconds_when_nobody_listens() -> None:
-    hub = Hub()
-    publish(hub, *range(2000))  # Full: each one drops another.
+def test_publishing_costs_no_more_the_more_is_kept() -> None:
+    """Each one drops another then."""
+    few, many = Hub(capacity=10), Hub(capacity=100_000)
+    publish(many, *range(100_000))
     event = Event(kind="thread", id="x", change="updated", cause="api")
-    best = min(_seconds(hub, event) for _ in range(20))
-    assert best < 20e-6
+    rounds = [(_seconds(few, event), _seconds(many, event)) for _ in range(20)]
+    alone, among_many = map(min, zip(*rounds, strict=True))
+    assert among_many < 20 * alone
     unheard(event)
 
 
 def _seconds(hub: Hub, event: Event) -> float:
-    began = time.perf_counter()
+    """Of the processor: what else the machine does is not counted."""
+    began = time.thread_time()
     for _ in range(100):
         hub.publish(event)
-    return (time.perf_counter() - began) / 100
+    return time.thread_time() - began

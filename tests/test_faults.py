@@ -230,7 +230,7 @@ def test_what_may_not_be_read_is_named_and_hides_nothing_else(name: str, root: P
 def test_a_data_folder_that_may_not_be_changed_is_one_line_and_exit_code_2(root: Path) -> None:
     command = [sys.executable, "-c", SERVE_UNPRIVILEGED, "--port", "0", "--data-folder", str(root)]
     with closed(root):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout) == (2, "")
         assert len(done.stderr.splitlines()) == 1
         assert f"The data folder {root}" in done.stderr

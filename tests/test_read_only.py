@@ -117,7 +117,7 @@ def settings_of(folder: Path, **more: Any) -> Settings:
 
 def ask(base: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     """Status and answer; of a stream only its status."""
-    connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=60)
     try:
         connection.request(method, path, None if body is None else json.dumps(body))
         answer = connection.getresponse()

@@ -31,7 +31,7 @@ def chat(base, text, *, stream=True):
     """The response of a chat with the echo engine, its body not read yet."""
     host = base.removeprefix("http://")
     body = {"model": "echo", "stream": stream, "messages": [{"role": "user", "content": text}]}
-    with closing(http.client.HTTPConnection(host, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(host, timeout=60)) as connection:
         connection.request("POST", "/v1/chat/completions", json.dumps(body))
         with closing(connection.getresponse()) as response:
             yield response
@@ -109,7 +109,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(data_folder):
             [sys.executable, "-m", "jan_server", "--port", port, "--data-folder", data_folder],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
     assert done.returncode == 2
     assert done.stdout == ""
@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_used_is_one_line_and_exit_code_2(tmp_path):
         [sys.executable, "-m", "jan_server", "--port", "0", "--data-folder", tmp_path / "file"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
@@ -148,7 +148,7 @@ def test_broken_settings_are_one_line_and_exit_code_2(
         [sys.executable, "-m", "jan_server", "--data-folder", data_folder, *arguments],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
@@ -197,7 +197,7 @@ def test_a_body_of_11_mib_is_a_413_that_urllib_can_read(settings):
     with served(settings) as base:
         request = urllib.request.Request(f"{base}/v1/threads", data=b"x" * (11 * 2**20))
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=20)
+            urllib.request.urlopen(request, timeout=60)
     with closing(caught.value) as answer:
         assert answer.code == 413
         assert json.load(answer)["error"]["code"] == "body_too_large"
@@ -219,7 +219,7 @@ def test_a_body_of_11_mib_is_a_413_that_curl_can_read(settings, tmp_path):
             ],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
     assert done.returncode == 0
     assert done.stdout.endswith("413")

@@ -37,7 +37,7 @@ class Stream:
     """A real client's stream of one server's events."""
 
     def __init__(self, base: str, path: str = "", headers: dict[str, str] | None = None) -> None:
-        self._connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=20)
+        self._connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=60)
         self._connection.request("GET", f"/v1/events{path}", headers=headers or {})
         self.response = self._connection.getresponse()
 
@@ -59,7 +59,7 @@ class Stream:
 
     def next(self) -> Got:
         """The next event; comments would come for ever where there is none."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while (got := self.block()) is not None and got.data is None:
             assert time.monotonic() < end, "no event comes"
         assert got is not None, "the stream has ended"

@@ -99,7 +99,7 @@ class Neighbour:
         return self.end()
 
     def close(self) -> None:
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=60)
 
 
 def _main() -> None:

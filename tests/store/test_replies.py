@@ -297,7 +297,7 @@ def test_two_processes_that_find_replies_at_once_make_one_line_of_each(root: Pat
         finder.stdin.write("go\n")
         finder.stdin.flush()
     for finder in finders:
-        finder.communicate(timeout=30)
+        finder.communicate(timeout=60)
         assert finder.returncode == 0
     assert sorted(lines(root)) == [(name, name, "incomplete") for name in names]
     assert reply_files(root) == []

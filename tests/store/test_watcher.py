@@ -25,7 +25,7 @@ from jan_server.store.watch_news import Inbox, News
 from jan_server.store.watch_process import WatchProcess
 from jan_server.store.watcher import Watcher
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 BEGUN = "the watch has begun"
 
 
