@@ -229,6 +229,20 @@ class AmbiguousAlias(InvalidRequest):
         super().__init__(f"{alias!r} is an alias of {named}: ask for one of these.", param="model")
 
 
+class ModelDownloading(JanError):
+    """What is asked would disturb a download that runs."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "model_downloading"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"The model {id!r} is being downloaded. Stop that first: "
+            f"DELETE /v1/models/download/{id}, or Ctrl-C where it was begun."
+        )
+
+
 class BodyTimeout(JanError):
     """The request's body did not arrive in time."""
 
@@ -298,6 +312,8 @@ class FileUnreadable(JanError):
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"{place}: {reason}.")
+        self.place = place
+        self.reason = reason
 
 
 class WriteUncertain(JanError):

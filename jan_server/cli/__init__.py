@@ -24,6 +24,7 @@ COMMANDS = (
     Row("show", "Models", "Show what a model is, and whether it runs on this machine."),
     Row("pull", "Models", "Get a model of the catalogue."),
     Row("import", "Models", "Make a model of a .gguf that lies here.", module="importing"),
+    Row("remove", "Models", "Unload a model and move it to the trash."),
     Row("run", "Chats", "Chat with a model in the terminal, or have it answer one prompt."),
     Row("threads", "Chats", "Read the threads of the data folder: list, show, search."),
     Row("doctor", "Care", "Say what is wrong in the data folder, and mend it."),

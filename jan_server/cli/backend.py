@@ -6,6 +6,7 @@ server knows what is in memory.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
@@ -18,7 +19,7 @@ from jan_server.engines.pooled import Seen
 from jan_server.models import Models
 from jan_server.services import Services
 from jan_server.settings import Settings
-from jan_server.types.model import StoppedModel
+from jan_server.types.model import DeletedModel, StoppedModel
 
 
 class Backend(Protocol):
@@ -41,9 +42,13 @@ class Backend(Protocol):
         """Unload a model; one that is not loaded is fine. Raises NotFound."""
         ...
 
+    def remove(self, id: str, *, now: bool) -> DeletedModel:
+        """Raises as Removing.remove."""
+        ...
+
 
 class FolderBackend:
-    """No server runs. Nothing is written."""
+    """No server runs. Nothing is written, unless a model is removed."""
 
     address = ""
 
@@ -58,6 +63,11 @@ class FolderBackend:
 
     def stop(self, id: str) -> None:
         models_of(self._settings).get(id)
+
+    def remove(self, id: str, *, now: bool) -> DeletedModel:
+        services = Services(self._settings)
+        services.store.check_writable()
+        return asyncio.run(services.removing.remove(id, now=now))
 
 
 class ServerBackend:
@@ -76,6 +86,12 @@ class ServerBackend:
 
     def stop(self, id: str) -> None:
         self._client.ask("PUT", f"/v1/models/{quoted(id)}/stop", type=StoppedModel)
+
+    def remove(self, id: str, *, now: bool) -> DeletedModel:
+        query = {"now": "true" if now else "false"}
+        return self._client.ask(
+            "DELETE", f"/v1/models/{quoted(id)}", query=query, type=DeletedModel
+        )
 
 
 @contextmanager

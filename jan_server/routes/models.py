@@ -24,6 +24,7 @@ from jan_server.errors import (
     InvalidRequest,
     LiesOutside,
     ModelCannotRun,
+    ModelDownloading,
     ModelLoading,
     ModelNotDownloaded,
     NotEditable,
@@ -282,7 +283,8 @@ ROUTES = [
         operation_id="deleteModel",
         tag="Models",
         summary="Delete model",
-        description="Unloads the model and moves its weights to the trash.",
+        description="Unloads the model, whose running answers end with an error, and moves it to "
+        "the trash. Its manifest stays when the catalogue has it. Each file is accounted for.",
         query=DeleteQuery,
         response=DeletedModel,
         errors=(
@@ -290,6 +292,7 @@ ROUTES = [
             InvalidId,
             NotFound,
             ModelNotDownloaded,
+            ModelDownloading,
             FileBroken,
             LiesOutside,
             PreconditionFailed,

@@ -202,12 +202,26 @@ class ModelList(Struct, kw_only=True):
     has_more: bool = False
 
 
+class RemovedFile(Struct, kw_only=True, frozen=True):
+    """What became of one file: from the data folder on, or its whole path elsewhere.
+
+    A link is itself, not what it leads to. `why` is said where it is not plain.
+    """
+
+    path: str
+    bytes: int
+    fate: Literal["trash", "freed", "kept"]
+    why: str | UnsetType = UNSET
+
+
 class DeletedModel(Struct, kw_only=True):
     """What became of a model.
 
     `weights`: `trash` (moved there, restorable for 24 hours or until space is short), `freed`
     (gone, as `now=true` asked), `kept` (they lie outside the models folder and were not touched)
-    or `absent`. `manifest` stays when the catalogue carries the model.
+    or `absent`. `manifest` stays when the catalogue carries the model. `files` are all that were
+    in its folder, and weights elsewhere; the first 1,000 of them, and `more` counts the others.
+    `deletion` is what `POST /trash/{deletion}/restore` brings back.
     """
 
     id: str
@@ -215,6 +229,9 @@ class DeletedModel(Struct, kw_only=True):
     deleted: bool = True
     weights: WeightsFate = "trash"
     manifest: Literal["trash", "kept"] = "kept"
+    deletion: str
+    files: list[RemovedFile]
+    more: int = 0
 
 
 class StartedModel(Struct, kw_only=True):

@@ -98,84 +98,6 @@ def test_a_broken_manifest_hides_only_its_model(client, tiny, write):
     assert client.get("/v1/models/broken").status_code == 500
 
 
-def test_deleting_moves_everything_to_the_trash(client, tiny, data_folder):
-    answer = client.delete("/v1/models/tiny").json()
-    assert answer == {
-        "id": "tiny",
-        "object": "model",
-        "deleted": True,
-        "weights": "trash",
-        "manifest": "trash",
-    }
-    [trashed] = (data_folder / ".jan_server/trash").glob("*/models/tiny")
-    assert sorted(path.name for path in trashed.iterdir()) == ["model.json", "tiny.gguf"]
-    assert client.get("/v1/models/tiny").status_code == 404
-
-
-def test_a_model_of_the_catalogue_keeps_its_manifest(client, write, data_folder):
-    write("models/tinyllama-1.1b/model.json", {"name": "Mine"})
-    write("models/tinyllama-1.1b/notes.txt", "my notes")
-    write("models/tinyllama-1.1b/x.gguf", "weights")
-    answer = client.delete("/v1/models/tinyllama-1.1b").json()
-    assert (answer["weights"], answer["manifest"]) == ("trash", "kept")
-    left = sorted(path.name for path in (data_folder / "models/tinyllama-1.1b").iterdir())
-    assert left == ["model.json", "notes.txt"]
-    model = client.get("/v1/models/tinyllama-1.1b").json()
-    assert (model["name"], model["state"]) == ("Mine", "not_downloaded")
-
-
-def test_what_an_engine_made_of_the_weights_goes_with_them(client, tiny, data_folder):
-    body = {"model": tiny, "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
-    assert client.post("/v1/chat/completions", json=body).status_code == 200
-    assert len(list((data_folder / ".jan_server/fitted").rglob("*.gguf"))) == 1
-    client.delete(f"/v1/models/{tiny}")
-    assert list((data_folder / ".jan_server/fitted").rglob("*.gguf")) == []
-    assert client.get("/healthz").json()["models"] == []
-
-
-def test_now_frees_the_space_at_once(client, tiny, data_folder):
-    assert client.delete("/v1/models/tiny", params={"now": "true"}).json()["weights"] == "freed"
-    assert list((data_folder / ".jan_server/trash").rglob("*.gguf")) == []
-
-
-def test_now_frees_only_the_weights_and_never_the_users_own_files(client, tiny, write, data_folder):
-    write("models/tiny/notes.txt", "my notes")
-    assert client.delete("/v1/models/tiny", params={"now": "true"}).json()["manifest"] == "trash"
-    [trashed] = (data_folder / ".jan_server/trash").glob("*/models/tiny")
-    assert sorted(path.name for path in trashed.iterdir()) == ["model.json", "notes.txt"]
-
-
-def test_a_model_is_deleted_by_the_id_in_its_manifest_too(client, write, data_folder):
-    write("models/renamed/model.json", {"id": "inner"})
-    write_tiny_gguf(data_folder / "models/renamed/x.gguf")
-    assert client.delete("/v1/models/inner").json()["id"] == "renamed"
-    assert not (data_folder / "models/renamed").exists()
-
-
-def test_of_a_model_folder_that_is_a_link_only_the_link_goes(client, tmp_path, data_folder):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    write_tiny_gguf(outside / "x.gguf")
-    (outside / "model.json").write_text("{}")
-    (data_folder / "models/linked").symlink_to(outside)
-    answer = client.delete("/v1/models/linked", params={"now": "true"})
-    assert answer.json()["weights"] == "kept"
-    assert sorted(path.name for path in outside.iterdir()) == ["model.json", "x.gguf"]
-    assert client.get("/v1/models/linked").status_code == 404
-
-
-def test_what_lies_behind_a_link_above_a_model_is_not_deleted(client, tmp_path, data_folder):
-    inner = tmp_path / "outside" / "sub"
-    inner.mkdir(parents=True)
-    write_tiny_gguf(inner / "x.gguf")
-    (inner / "model.json").write_text("{}")
-    (data_folder / "models/group").symlink_to(tmp_path / "outside")
-    assert client.get("/v1/models/group/sub").json()["state"] == "downloaded"
-    answer = client.delete("/v1/models/group/sub", params={"now": "true"})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "lies_outside")
-    assert sorted(path.name for path in inner.iterdir()) == ["model.json", "x.gguf"]
-
-
 def test_nothing_is_downloaded_through_a_link(client, tmp_path, data_folder):
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/model.json").write_text("{}")
@@ -183,19 +105,6 @@ def test_nothing_is_downloaded_through_a_link(client, tmp_path, data_folder):
     (tmp_path / "outside/model.json").write_text('{"source_url": "https://huggingface.co/a/b"}')
     answer = client.post("/v1/models/download/tinyllama-1.1b")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "lies_outside")
-
-
-@pytest.mark.parametrize("now", ["true", "false"])
-def test_a_model_without_a_manifest_is_deleted_whole(client, data_folder, now):
-    (data_folder / "models/bare").mkdir()
-    write_tiny_gguf(data_folder / "models/bare/m.gguf")
-    (data_folder / "models/bare/m.gguf.md").write_text("my notes")
-    (data_folder / "models/bare/more.gguf").mkdir()
-    answer = client.delete("/v1/models/bare", params={"now": now})
-    assert answer.json()["weights"] == ("freed" if now == "true" else "trash")
-    [trashed] = (data_folder / ".jan_server/trash").glob("*/models/bare")
-    left = {path.name for path in trashed.iterdir()}
-    assert left == {"m.gguf.md", "more.gguf"} | (set() if now == "true" else {"m.gguf"})
 
 
 def test_one_odd_manifest_hides_only_its_model(client, tiny, write, data_folder):
@@ -206,23 +115,6 @@ def test_one_odd_manifest_hides_only_its_model(client, tiny, write, data_folder)
     assert client.get("/v1/models").status_code == 200
     assert set(by_id(client.get("/v1/models"))) == {"tiny"}
     assert client.get("/v1/models/long").json()["state"] == "not_downloaded"
-
-
-def test_weights_outside_the_folder_are_not_touched(client, write, tmp_path):
-    weights = tmp_path / "elsewhere.gguf"
-    write_tiny_gguf(weights)
-    write("models/far/model.json", {"settings": {"llama_model_path": str(weights)}})
-    assert client.get("/v1/models/far").json()["state"] == "downloaded"
-    assert client.delete("/v1/models/far").json()["weights"] == "kept"
-    assert weights.exists()
-
-
-def test_deleting_what_is_not_here_is_a_404(client, write):
-    codes = [
-        client.delete(f"/v1/models/{id}").json()["error"]["code"]
-        for id in ("nope", "tinyllama-1.1b")
-    ]
-    assert codes == ["model_not_found", "model_not_downloaded"]
 
 
 def test_a_model_by_an_engine_nobody_knows_is_listed_as_not_here(client, write):
