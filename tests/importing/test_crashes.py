@@ -15,7 +15,7 @@ from jan_server.errors import JanError, WriteUncertain
 from jan_server.importing import import_model, select
 from jan_server.services import Services
 from jan_server.settings import Settings
-from jan_server.store.files import Files
+from jan_server.store.system import System
 from jan_server.types.importing import Mode
 from tests.importing.conftest import small_gguf
 from tests.store.failing import FailingSystem
@@ -24,11 +24,9 @@ from tests.store.forgetful import ForgetfulSystem, Tree, write_tree
 MODES: list[Mode] = ["copy", "link", "move"]
 
 
-def services_of(folder: Path, files: Files) -> Services:
-    services = Services(Settings(data_folder=folder / "jan", fsync=False))
-    for user in (services.store, services.store.models, services.store.sums, services.store.trash):
-        user._files = files
-    services.store.files = files
+def services_of(folder: Path, system: System) -> Services:
+    services = Services(Settings(data_folder=folder / "jan", fsync=True))
+    services.store.files._system = system
     return services
 
 
@@ -50,7 +48,7 @@ def test_a_call_that_fails_leaves_no_model_or_a_whole_one(
         path = small_gguf(folder / "outside/m.gguf")
         data = path.read_bytes()
         system = FailingSystem(nth, for_ever=for_ever)
-        services = services_of(folder, Files(system=system))
+        services = services_of(folder, system)
         try:
             done = import_model(services.store, services.models, select([path]), mode=mode)
         except JanError as error:
@@ -71,7 +69,7 @@ def test_a_power_cut_leaves_no_model_or_a_whole_one(tmp_path: Path, mode: Mode) 
     data = path.read_bytes()
     Services(Settings(data_folder=root / "jan", fsync=False))
     system = ForgetfulSystem(root)
-    services = services_of(root, Files(system=system))
+    services = services_of(root, system)
     import_model(services.store, services.models, select([path]), mode=mode)
     answered = system.possible()
     for number, state in enumerate({*answered, *system.states}):

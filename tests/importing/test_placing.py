@@ -467,14 +467,14 @@ def test_an_original_that_is_another_file_by_now_is_left(
     bring, outside, data_folder, services, monkeypatch
 ):
     path = small_gguf(outside / "m.gguf")
-    adopt = services.store.models.adopt
+    adopt = services.store.models.folders.adopt
 
     def replaced(id, staged):
         path.unlink()
         path.write_text("theirs")
         return adopt(id, staged)
 
-    monkeypatch.setattr(services.store.models, "adopt", replaced)
+    monkeypatch.setattr(services.store.models.folders, "adopt", replaced)
     done = bring(path, mode="move")
     assert done.originals_left == [str(path)]
     assert path.read_text() == "theirs"
