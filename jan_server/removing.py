@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from msgspec import UNSET, UnsetType
@@ -20,15 +21,15 @@ from jan_server.errors import (
     EngineDied,
     FileBroken,
     FileUnreadable,
-    LiesOutside,
     ModelDownloading,
     ModelNotDownloaded,
 )
 from jan_server.models import KnownModel, Models, fitted
 from jan_server.settings import Settings
 from jan_server.store import Store
-from jan_server.store.paths import MODELS, Place
-from jan_server.store.weights import is_gguf
+from jan_server.store.library import Library
+from jan_server.store.paths import MODELS
+from jan_server.store.weights import METADATA, is_gguf, is_yml
 from jan_server.types.model import DeletedModel, RemovedFile, WeightsFate
 
 MOST_LISTED = 1000
@@ -79,46 +80,46 @@ class Removing:
             raise ModelDownloading(model.id)
         if not self._is_here(model):
             raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
-        if model.stale:
-            place, _, reason = model.stale.partition(" ")
-            raise FileBroken(place, reason)
-        folder = self._store.models.folder(model.id)
-        if self._store.models.lies_outside(model.id) and not folder.is_symlink():
-            raise LiesOutside(self._store.models.place.shown(folder))
+        self._store.models.check_deletable(model.id)
 
     def _is_here(self, model: KnownModel) -> bool:
-        """There is a folder, and more in it than the manifest that would stay."""
-        has_folder = self._store.models.has(model.id)
-        return has_folder and (model.weights is not None or model.id not in catalogue.load())
+        """There is more of it than the manifest that would stay."""
+        store = self._store.models
+        if not store.has(model.id):
+            return False
+        folder = store.folder(model.id)
+        return not self._keeps_manifest(model, folder) or any(
+            is_weights(model)(path.name) for path in folder.iterdir()
+        )
 
     def _move_to_trash(self, model: KnownModel, *, now: bool) -> DeletedModel:
         """Of a folder that is a link only the link goes. `now` frees only the weights: notes and
         manifests are small, and nobody can get them again."""
         store, trash = self._store.models, self._store.trash
         folder = store.folder(model.id)
-        source = model.weights and Path(os.path.realpath(model.weights))
-        fate = _fate(model.weights, folder, freed=now)
+        elsewhere = _elsewhere(model, folder)
         is_kept = self._keeps_manifest(model, folder)
         if is_kept:
             trashed = store.delete_files(model.id, is_weights(model))
         else:
             trashed = store.delete(model.id)
-        deletion = trash.path / trashed.relative_to(trash.path).parts[0]
-        moved = {path: _size(path) for path in _files(deletion)}
-        if model.weights and fate == "freed":
-            for home in {folder, model.weights.parent}:
-                trash.free_files(trashed / home.relative_to(folder), is_weights(model))
+        moved = {path: _size(path) for path in _files(trashed)}
+        weights = [p for p in moved if is_weights(model)(p.name) and not p.is_symlink()]
+        for home in {path.parent for path in weights} if now else ():
+            names = {path.name for path in weights if path.parent == home}
+            trash.free_files(home, names.__contains__)
         self._store.remove_work_folder(fitted(model.id))
+        shown = partial(_shown, store, folder)
         files = [
-            *_moved(moved, deletion, is_weights(model)),
-            *(_left(folder, self._store.models.place) if is_kept else ()),
-            *_elsewhere(source, fate),
+            *_moved(moved, trashed, is_weights(model), shown),
+            *(_left(folder, shown) if is_kept else ()),
+            *(_kept(path) for path in elsewhere),
         ]
         return DeletedModel(
             id=model.id,
-            weights=fate,
+            weights=_fate(has_moved=bool(weights), is_elsewhere=bool(elsewhere), freed=now),
             manifest="kept" if is_kept else "trash",
-            deletion=deletion.name,
+            deletion=trashed.relative_to(trash.path).parts[0],
             files=files[:MOST_LISTED],
             more=len(files[MOST_LISTED:]),
         )
@@ -126,9 +127,10 @@ class Removing:
     def _keeps_manifest(self, model: KnownModel, folder: Path) -> bool:
         """The catalogue's own would take its place, but the user may have changed this one. One
         that names weights elsewhere goes: it is all that there is to remove."""
-        if model.id not in catalogue.load() or folder.is_symlink():
+        if model.id not in catalogue.load() or not self._store.models.folders.has(model.id):
             return False
-        return model.weights is None or model.weights.parent == folder
+        is_beside = model.weights is None or model.weights.parent == folder
+        return is_beside and not folder.is_symlink()
 
 
 def is_weights(model: KnownModel) -> Callable[[str], bool]:
@@ -137,24 +139,35 @@ def is_weights(model: KnownModel) -> Callable[[str], bool]:
     return lambda name: name == own or is_gguf(name)
 
 
-def _fate(weights: Path | None, folder: Path, *, freed: bool) -> WeightsFate:
-    if weights is None:
-        return "absent"
-    if not weights.is_relative_to(folder) or weights.is_symlink() or folder.is_symlink():
+def _fate(*, has_moved: bool, is_elsewhere: bool, freed: bool) -> WeightsFate:
+    if is_elsewhere:
         return "kept"
+    if not has_moved:
+        return "absent"
     return "freed" if freed else "trash"
+
+
+def _elsewhere(model: KnownModel, folder: Path) -> list[Path]:
+    """The files of the model that lie outside its folder when links are followed."""
+    home = Path(os.path.realpath(folder))
+    named = dict.fromkeys(filter(None, (model.weights, *model.parts, model.mmproj)))
+    real = (Path(os.path.realpath(path)) for path in named if path.exists())
+    return [path for path in real if folder.is_symlink() or not path.is_relative_to(home)]
 
 
 # --- what became of the files ----------------------------------------------------------------
 
 
 def _moved(
-    moved: Mapping[Path, int], deletion: Path, is_weights: Callable[[str], bool]
+    moved: Mapping[Path, int],
+    trashed: Path,
+    is_weights: Callable[[str], bool],
+    shown: Callable[[Path], str],
 ) -> Iterator[RemovedFile]:
     """What came into the trash; of that is freed what is not there any more."""
     for path, size in moved.items():
         yield RemovedFile(
-            path=_text(path.relative_to(deletion)),
+            path=shown(path.relative_to(trashed)),
             bytes=size,
             fate="trash" if os.path.lexists(path) else "freed",
             why=_why_moved(path, is_weights),
@@ -169,30 +182,32 @@ def _why_moved(path: Path, is_weights: Callable[[str], bool]) -> str | UnsetType
     return "not the model's, but in its folder"
 
 
-def _left(folder: Path, place: Place) -> Iterator[RemovedFile]:
+def _left(folder: Path, shown: Callable[[Path], str]) -> Iterator[RemovedFile]:
     """What is still in the folder of a model whose manifest stays."""
     for path in _files(folder):
         yield RemovedFile(
-            path=_text(Path(place.shown(path))),
+            path=shown(path.relative_to(folder)),
             bytes=_size(path),
             fate="kept",
             why="the catalogue has this model" if _is_manifest(path) else "not the model's",
         )
 
 
-def _elsewhere(source: Path | None, fate: WeightsFate) -> Iterator[RemovedFile]:
-    if source is not None and fate == "kept":
-        why = "lies outside the model's folder"
-        yield RemovedFile(path=_text(source), bytes=_size(source), fate="kept", why=why)
+def _kept(path: Path) -> RemovedFile:
+    why = "lies outside the model's folder"
+    return RemovedFile(path=_text(path), bytes=_size(path), fate="kept", why=why)
 
 
 def _is_manifest(path: Path) -> bool:
-    return path.name == MODELS.document
+    return path.name in (MODELS.document, METADATA) or is_yml(path.name)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(path: Path) -> Iterator[Path]:
     """The files below, in order; links are files, whatever they lead to."""
-    for below, folders, names in os.walk(folder):
+    if path.is_symlink():
+        yield path
+        return
+    for below, folders, names in os.walk(path):
         links = [name for name in folders if Path(below, name).is_symlink()]
         folders.sort()
         yield from (Path(below, name) for name in sorted([*names, *links]))
@@ -203,6 +218,10 @@ def _size(path: Path) -> int:
         return path.lstat().st_size
     except OSError:  # Gone this moment.
         return 0
+
+
+def _shown(library: Library, folder: Path, below: Path) -> str:
+    return _text(Path(library.shown(folder / below)))
 
 
 def _text(path: Path) -> str:

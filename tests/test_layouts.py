@@ -118,3 +118,17 @@ def test_what_is_deleted_and_restored_is_as_it_was(expected, client, data_folder
         assert {**client.get(address(id)).json(), "created": 0} == {**known, "created": 0}
         assert client.get("/v1/trash").json()["data"] == []
     assert tree(data_folder) == before
+
+
+@pytest.mark.parametrize("now", ["false", "true"])
+def test_a_removal_accounts_for_each_file_that_goes(expected, client, data_folder, now):
+    while ids := list(listed(client)):
+        before = tree(data_folder)
+        removed = client.delete(address(ids[0]), params={"now": now}).json()
+        fates = {file["path"]: file["fate"] for file in removed["files"]}
+        gone = before.keys() - tree(data_folder).keys()
+        assert gone == {path for path, fate in fates.items() if fate != "kept"}, ids[0]
+        assert all((data_folder / path).exists() for path, fate in fates.items() if fate == "kept")
+        freed = {path for path, fate in fates.items() if fate == "freed"}
+        assert freed == (gone & {*expected.weights} if now == "true" else set())
+        assert len(listed(client)) < len(ids)  # Another may have that id now, or lack its weights.

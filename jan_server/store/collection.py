@@ -199,6 +199,11 @@ class Collection:
             self._check_is_ours(document.folder.parent)
             return self._take(document, [document.folder])
 
+    def check_deletable(self, id: str) -> None:
+        """Raises what `delete` would before it moves anything."""
+        with self._whole(id) as document:
+            self._check_is_ours(document.folder.parent)
+
     def restore(self, item: Deletion) -> str:
         """Put a deletion back; the id that reaches it now. Raises as Trash.put_back."""
         folder = self.place.path / item.where

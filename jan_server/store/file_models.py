@@ -36,7 +36,7 @@ from jan_server.store.paths import Place
 from jan_server.store.scanner import Problem
 from jan_server.store.signature import Signature, now, signature_at
 from jan_server.store.trash import Trash
-from jan_server.store.weights import ModelFiles, gguf_names, is_gguf, is_yml, model_files
+from jan_server.store.weights import METADATA, ModelFiles, gguf_names, is_gguf, is_yml, model_files
 
 _CORTEX = frozenset({"cortex.so", "huggingface.co", "imported"})
 
@@ -156,17 +156,19 @@ class FileModels:
 
         Raises NotFound, FileBroken, LiesOutside, and what `condition` raises.
         """
-        folder = self.folder(id)
-        with self._locks.hold(self._place.shown(folder)):
-            model = self._whole(id, condition)
-            if not self._is_ours(folder):
-                raise LiesOutside(self._place.shown(folder))
+        with self.hold(id) as folder:
+            model = self._deletable(id, condition)
             below = self._place.shown(folder)
             if folder == self._place.path:  # It comes back into a folder of its own.
                 below = f"{self._place.kind.folder}/{model.where}"
             trashed = self._trash.take(sorted(self._own_files(model)), below=below)
         self.look("api")
         return trashed
+
+    def check_deletable(self, id: str) -> None:
+        """Raises what `delete` would before it moves anything."""
+        with self.hold(id):
+            self._deletable(id, lambda _document: None)
 
     @contextmanager
     def hold(self, id: str) -> Iterator[Path]:
@@ -184,13 +186,19 @@ class FileModels:
         condition(model.document)
         return model
 
+    def _deletable(self, id: str, condition: Callable[[Document], None]) -> FileModel:
+        model = self._whole(id, condition)
+        if not self._is_ours(model.path.parent):
+            raise LiesOutside(self._place.shown(model.path.parent))
+        return model
+
     def _own_files(self, model: FileModel) -> set[Path]:
         """What lies beside its file and is no other's."""
         assert model.document is not None
         found = self.files(model.document)
         named = {model.path, *filter(None, (found.weights, *found.parts, found.mmproj))}
         if model.path.name == "model.yml":
-            named.add(model.path.with_name("metadata.yml"))
+            named.add(model.path.with_name(METADATA))
         return {p for p in named if p.parent == model.path.parent and os.path.lexists(p)}
 
     def _is_ours(self, folder: Path) -> bool:

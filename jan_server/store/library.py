@@ -86,6 +86,21 @@ class Library:
         condition(document)
         raise NotEditable(str(document.path.relative_to(self.place.root)))
 
+    def shown(self, path: Path) -> str:
+        """A path as people are told it: from the data folder on, or whole when it lies elsewhere.
+
+        The folders of models may be links: what is behind them counts as in the data folder.
+        """
+        for place in (self.folders.place, self.todays.place):
+            if path.is_relative_to(place.path):
+                return place.shown(path)
+        return str(path)
+
+    def check_deletable(self, id: str) -> None:
+        """Raises what `delete` would before it moves anything."""
+        home, own_id = self._home(id)
+        home.check_deletable(own_id)
+
     def delete(self, id: str, *, condition: Condition = always) -> Path:
         """Move a model into the trash; where it lies now. Raises as Collection.delete."""
         home, own_id = self._home(id)

@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 _PART = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 
+METADATA = "metadata.yml"
+"""What cortex wrote beside a `model.yml`."""
+
 
 class ModelFiles(NamedTuple):
     """`weights` is what an engine loads, None when it is not here, or not all of it.
@@ -90,7 +93,7 @@ def is_gguf(name: str) -> bool:
 
 def is_yml(name: str) -> bool:
     """Whether a file of that name may be a manifest of Jan 0.5.8 or later."""
-    return name.endswith(".yml") and name != "metadata.yml" and not name.startswith(".")
+    return name.endswith(".yml") and name != METADATA and not name.startswith(".")
 
 
 def is_file(path: Path) -> bool:
