@@ -94,7 +94,7 @@ def import_files(
     services = Services(settings)
     services.store.check_writable()
     if id:
-        check_free(services.store, services.models, id)
+        check_free(services.store, id)
     files = select(paths, mmproj=mmproj)
     with _bar(printable(files.first.path.name)) as show:
         return import_model(

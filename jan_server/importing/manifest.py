@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from math import prod
 from pathlib import PurePath
 from typing import Any
 
-from jan_server import gguf, ids, quantization
-from jan_server.importing.selection import PART, Selection, is_projector
-from jan_server.store.weights import is_gguf
+from jan_server import ids, quantization
+from jan_server.importing.selection import Selection, is_projector
+from jan_server.store import headers
+from jan_server.store.weights import is_gguf, parts_of
 
 CONTEXT = 4096
 """Tokens, also where the file could hold more: as in the catalogue, for the sake of memory."""
@@ -80,7 +82,7 @@ def manifest(
         "object": "model",
         "name": name,
         "version": "1.0",
-        "description": "",
+        "description": header.text("general.description") or "",
         "format": "gguf",
         "sources": [
             {"filename": path, "size": file.signature.size, "sha256": sums[path]}
@@ -88,8 +90,8 @@ def manifest(
             if path in sums
         ],
         "settings": settings,
-        "parameters": {},
-        "metadata": _metadata(header, files.bytes, files.first.path.name),
+        "parameters": headers.parameters(header),
+        "metadata": _metadata(files),
         "created": int(created * 1000),
     }
 
@@ -99,26 +101,27 @@ def manifest_bytes(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _metadata(header: gguf.Header, size: int, name: str) -> dict[str, Any]:
-    author = header.text("general.author") or header.text("general.organization") or "User"
-    said = {
-        "quantization": quantization.of_header(header) or quantization.of_name(name),
-        "license": header.text("general.license"),
-        "architecture": header.text("general.architecture"),
-    }
+def _metadata(files: Selection) -> dict[str, Any]:
+    named = quantization.of_name(files.first.path.name)
+    said = headers.metadata(files.first.header)
+    # The file has it, and a copy would be taken for the user's own word.
+    said.pop("chat_template", None)
+    tensors = [tensor for part in files.parts for tensor in part.header.tensors.values()]
     return {
-        "author": author,
+        "author": "User",
         "tags": [],
-        "size": size,
-        **{key: text for key, text in said.items() if text},
+        **({"quantization": named} if named else {}),
+        **said,
+        "size": files.bytes,
+        "parameter_count": sum(prod(tensor.shape) for tensor in tensors),
     }
 
 
 def _stem(files: Selection) -> str:
-    name = files.first.path.name
-    if found := PART.fullmatch(name):
-        return found["stem"]
-    return name[: -len(".gguf")] if is_gguf(name) else name
+    path = files.first.path
+    if path in parts_of(path):
+        return path.name[: -len("-00001-of-00001.gguf")]
+    return path.stem if is_gguf(path.name) else path.name
 
 
 def _name_inside(files: Selection) -> str:

@@ -22,7 +22,7 @@ from threading import Event
 
 import msgspec
 
-from jan_server import ids
+from jan_server import catalogue, ids
 from jan_server.errors import (
     AlreadyExists,
     DiskFull,
@@ -86,7 +86,7 @@ def import_model(
     """
     store.check_writable()
     id = id or suggested_id(files)
-    check_free(store, models, id)
+    check_free(store, id)
     job = _Job(
         store,
         files,
@@ -103,7 +103,7 @@ def import_model(
     return msgspec.structs.replace(done, cannot_run=_problem(models, id))
 
 
-def check_free(store: Store, models: Models, id: str) -> None:
+def check_free(store: Store, id: str) -> None:
     """Whether a new model may have this id. Raises InvalidId, and AlreadyExists with what to do.
 
     Taken is what the catalogue has, too: a model that is got there would meet the files of another.
@@ -111,17 +111,18 @@ def check_free(store: Store, models: Models, id: str) -> None:
     ids.check_new_id("model", id)
     parts = id.split("/")
     above = ["/".join(parts[:count]) for count in range(1, len(parts))]
-    if _is_known(models, id) or os.path.lexists(store.models.place.path / id):
+    if _is_known(store, id) or os.path.lexists(store.models.place.path / id):
         raise AlreadyExists("model", id, hint=HINT)
     for taken in filter(store.models.has, above):
         raise AlreadyExists("model", taken, hint=f"No other can lie in its folder. {HINT}")
 
 
-def _is_known(models: Models, id: str) -> bool:
+def _is_known(store: Store, id: str) -> bool:
+    """Whether something is reached by it. A short name is not: a model of that very id has it."""
     try:
-        models.get(id)
+        store.models.get(id)
     except NotFound:
-        return False
+        return id in catalogue.load()
     except FileUnreadable:
         pass
     return True

@@ -7,7 +7,6 @@ user's. Names say which files belong together, headers whether they are what the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,11 +15,8 @@ from msgspec import Struct
 from jan_server import gguf
 from jan_server.errors import ModelCannotRun, NotImportable
 from jan_server.store.signature import Signature, signature_of
-from jan_server.store.weights import is_gguf
+from jan_server.store.weights import is_gguf, parts_of
 
-PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
-
-MOST_PARTS = 1000
 SHOWN = 5
 """How many names a message lists."""
 
@@ -111,21 +107,14 @@ def _one_model(files: Sequence[Path], projectors: Sequence[Path]) -> tuple[Path,
 
 
 def _parts_of(file: Path) -> tuple[Path, ...]:
-    found = PART.fullmatch(file.name)
-    if found is None:
+    parts = parts_of(file)
+    if file not in parts:
         return (file,)
-    count = int(found["count"])
-    if not 1 <= int(found["number"]) <= count <= MOST_PARTS:
-        return (file,)
-    extension = file.suffix
-    parts = tuple(
-        file.with_name(f"{found['stem']}-{number:05}-of-{count:05}{extension}")
-        for number in range(1, count + 1)
-    )
     missing = [part for part in parts if not part.exists()]
-    if len(missing) < count and missing:
+    if 0 < len(missing) < len(parts):
         raise NotImportable(
-            f"{file.name} is one of {count} parts, and there is no {_listed(missing)} beside it."
+            f"{file.name} is one of {len(parts)} parts, and there is no {_listed(missing)} beside "
+            "it."
         )
     return parts
 

@@ -53,8 +53,8 @@ def _manifest(weights: Path, _signature: Signature | None, id: str) -> Mapping[s
         weights,
         name=header.text("general.name") or weights.stem,
         description=header.text("general.description") or "",
-        parameters=_parameters(header),
-        metadata={"size": size, **_metadata(header)},
+        parameters=parameters(header),
+        metadata={"size": size, **metadata(header)},
     )
 
 
@@ -81,7 +81,8 @@ def _object(
     }
 
 
-def _metadata(header: Header) -> dict[str, Any]:
+def metadata(header: Header) -> dict[str, Any]:
+    """What a header says of its model, but for what it does not say."""
     architecture = header.text("general.architecture") or ""
     said = {
         "author": header.text("general.author") or header.text("general.organization"),
@@ -96,7 +97,8 @@ def _metadata(header: Header) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value}
 
 
-def _parameters(header: Header) -> dict[str, Any]:
+def parameters(header: Header) -> dict[str, Any]:
+    """How to choose tokens, as the model's makers would have it."""
     found = {
         name: header.metadata.get(f"general.sampling.{key}") for key, name in PARAMETERS.items()
     }

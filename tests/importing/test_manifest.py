@@ -97,6 +97,9 @@ def test_a_manifest_has_jans_shape_and_what_the_header_knows(outside):
         general_name="Tiny",
         general_license="apache-2.0",
         general_author="Me",
+        general_description="Small.",
+        general_sampling_top__k=20,
+        tokenizer_chat__template="{{ x }}",
         llama_context__length=131072,
     )
     size = path.stat().st_size
@@ -108,11 +111,11 @@ def test_a_manifest_has_jans_shape_and_what_the_header_knows(outside):
         "object": "model",
         "name": "Tiny",
         "version": "1.0",
-        "description": "",
+        "description": "Small.",
         "format": "gguf",
         "sources": [{"filename": "m.gguf", "size": size, "sha256": "ab"}],
         "settings": {"llama_model_path": "m.gguf", "ctx_len": 4096},
-        "parameters": {},
+        "parameters": {"top_k": 20},
         "metadata": {
             "author": "Me",
             "tags": [],
@@ -120,6 +123,8 @@ def test_a_manifest_has_jans_shape_and_what_the_header_knows(outside):
             "quantization": "F32",
             "license": "apache-2.0",
             "architecture": "llama",
+            "parameter_count": 32,
+            "context_length": 131072,
         },
         "created": 1500,
     }
@@ -158,3 +163,10 @@ def test_the_quantization_is_the_headers_else_the_names(outside, file, keys, exp
     files = select([small_gguf(outside / file, **keys)])
     value = manifest(files, id="m", name="m", created=0, paths=["m.gguf"], sums={})
     assert value["metadata"].get("quantization") == expected
+
+
+def test_the_parameters_of_all_parts_are_counted(outside):
+    parts = split_gguf(outside, tensors=2)
+    names = [part.name for part in parts]
+    value = manifest(select(parts), id="m", name="m", created=0, paths=names, sums={})
+    assert value["metadata"]["parameter_count"] == 6 * 32

@@ -190,6 +190,12 @@ def test_a_broken_manifest_holds_its_name(bring, outside, write):
         bring(small_gguf(outside / "m.gguf"), id="taken")
 
 
+def test_a_short_name_of_another_model_is_free(bring, outside, services):
+    assert services.models.get("tinyllama").id == "tinyllama-1.1b"
+    assert bring(small_gguf(outside / "tinyllama.gguf")).id == "tinyllama"
+    assert services.models.get("tinyllama").id == "tinyllama"
+
+
 @pytest.mark.parametrize("id", ["../x", "a b", "x/download", "", ".x"])
 def test_an_id_that_cannot_be_new_makes_nothing(bring, outside, data_folder, id):
     path = small_gguf(outside / "m.gguf")
