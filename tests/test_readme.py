@@ -12,6 +12,7 @@ import pytest
 
 from jan_server.settings import Settings
 from tests.running import served
+from tests.tiny_gguf import write_tiny_gguf
 
 PROJECT = Path(__file__).parent.parent
 README = PROJECT / "README.md"
@@ -21,6 +22,14 @@ def test_the_transcript_by_hand_is_true(tmp_path):
     (tmp_path / "data/threads").mkdir(parents=True)
     with served(Settings(data_folder=tmp_path / "data", fsync=False)) as base:
         printed, expected = _pasted("Edit it by hand", base=base, cwd=tmp_path)
+    assert printed == expected
+
+
+def test_the_transcript_of_an_import_and_a_removal_is_true(tmp_path):
+    (tmp_path / "Downloads").mkdir()
+    write_tiny_gguf(tmp_path / "Downloads/Qwen3-0.6B-Q8_0.gguf")
+    with served(Settings(data_folder=tmp_path / "data", fsync=False)) as base:
+        printed, expected = _pasted("Import a file, remove a model", base=base, cwd=tmp_path)
     assert printed == expected
 
 

@@ -123,7 +123,8 @@ def _bar(name: str) -> Iterator[OnProgress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=Console(file=sys.stderr))
+    console = Console(file=sys.stderr)
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
     task = bar.add_task(name, total=None)
 
     def show(done: int, total: int) -> None:

@@ -30,8 +30,15 @@ def test_a_file_is_copied_and_said(bring, tmp_path, data_folder):
         0,
         "models/My-Tiny/My Tiny.gguf: copied, 336.6 kB\nIt is the model My-Tiny.\n",
     )
-    assert "My Tiny.gguf" in done.stderr  # The bar.
+    assert done.stderr == ""
     assert path.exists()
+
+
+def test_on_a_terminal_a_bar_shows_how_far_it_is(bring, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # Else only a terminal is one.
+    path = write_tiny_gguf(tmp_path / "[b]m.gguf")
+    assert "[b]m.gguf" in bring(path).stderr
+    assert bring(path, "--link", "--name", "l").stderr == ""  # There is nothing to copy.
 
 
 @pytest.mark.parametrize(
