@@ -67,6 +67,10 @@ class FileModel(msgspec.Struct, frozen=True, kw_only=True):
         return said if ids.is_lookup_id(said, kind="model") else _id_of_path(self.where)
 
 
+Before = Mapping[Path, FileModel]
+"""What was known at the last look."""
+
+
 class FileModels:
     """Those of one data folder. `is_taken` says which ids a model that is a folder has."""
 
@@ -97,7 +101,7 @@ class FileModels:
         """Look at all of them again, and tell what has changed; by their ids."""
         with self._guard:
             before = {model.path: model for model in self._known.values()}
-            found = [self._read(path, before.get(path)) for path in self._walk()]
+            found = [self._read(path, before.get(path)) for path in self._walk(before)]
             after = self._addressed([model for model in found if model is not None])
             old, self._known = self._known, after
             is_first, self._is_complete = not self._is_complete, True
@@ -220,7 +224,7 @@ class FileModels:
 
     # Reading
 
-    def _walk(self, below: str = "", depth: int = 0) -> Iterator[Path]:
+    def _walk(self, before: Before, below: str = "", depth: int = 0) -> Iterator[Path]:
         """All files that are a model, in the order of their paths."""
         folder = self._place.path / below
         try:
@@ -229,23 +233,27 @@ class FileModels:
         except OSError:
             return
         listed = [entry for entry in entries if paths.is_listed(entry.name)]
-        manifests = [folder / entry.name for entry in listed if is_yml(entry.name)]
+        manifests = [
+            folder / entry.name for entry in listed if is_yml(entry.name) and not _is_folder(entry)
+        ]
         yield from manifests
         is_others = not manifests and depth > 0
         weights = gguf_names(folder) if any(is_gguf(entry.name) for entry in listed) else []
         if weights and is_others:
             return  # A folder with weights and no manifest is one model, by its folder.
-        yield from sorted(set(map(folder.joinpath, weights)) - self._claimed(manifests))
+        if weights:
+            yield from sorted({*map(folder.joinpath, weights)} - self._claimed(manifests, before))
         if depth < ids.MODEL_PARTS:
             for entry in listed:
                 where = f"{below}/{entry.name}" if below else entry.name
                 if _is_folder(entry) and not os.path.lexists(f"{entry.path}/model.json"):
-                    yield from self._walk(where, depth + 1)
+                    yield from self._walk(before, where, depth + 1)
 
-    def _claimed(self, manifests: Sequence[Path]) -> set[Path]:
-        claimed: set[Path] = set()
+    def _claimed(self, manifests: Sequence[Path], before: Before) -> set[Path]:
+        """What the manifests of a folder name; by its own name also what a broken one does."""
+        claimed = {path.with_suffix(".gguf") for path in manifests}
         for path in manifests:
-            model = self._read(path, None)
+            model = self._read(path, before.get(path))
             if model is not None and model.document is not None:
                 found = self.files(model.document)
                 claimed |= {*found.parts, *filter(None, (found.weights, found.mmproj))}

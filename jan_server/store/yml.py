@@ -59,7 +59,8 @@ def _check(text: str, loader: Any) -> Problem | None:
 
 def _problem(error: Any) -> Problem:
     mark = getattr(error, "problem_mark", None)
-    reason = getattr(error, "problem", None) or "is no YAML"
+    said = (getattr(error, name, None) for name in ("problem", "reason"))
+    reason = next(filter(None, said), "is no YAML")
     return Problem(mark.line + 1, mark.column + 1, reason) if mark else Problem(1, 1, reason)
 
 

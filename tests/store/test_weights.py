@@ -19,6 +19,15 @@ TABLE: dict[str, Row] = {
     "any case": (["Model.Q4.GGUF"], {}, "Model.Q4.GGUF"),
     "the first": (["b.gguf", "a-00001-of-2.gguf"], {}, "a-00001-of-2.gguf"),
     "unfinished": (["a.gguf.download", "b.gguf.tmp", "c.gguf.partial", ".d.gguf"], {}, None),
+    "all parts": (["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"], {}, "m-00001-of-00002.gguf"),
+    "half of the parts": (["m-00001-of-00002.gguf"], {}, None),
+    "the other half": (["m-00002-of-00002.gguf"], {}, None),
+    "half of the parts and another": (
+        ["m-00001-of-00002.gguf", "z.gguf"],
+        {},
+        "z.gguf",
+    ),
+    "a part of none": (["m-00001-of-00000.gguf"], {}, "m-00001-of-00000.gguf"),
     "the projector is another thing": (["mmproj-a.gguf", "z.gguf"], {}, "z.gguf"),
     "0.4.4's API download": (["m"], {}, "m"),
     "the manifest's": (
@@ -65,6 +74,22 @@ def test_the_weights_of_a_model(name: str, root: Path, store: Store) -> None:
     for file in files:
         write(folder / file, "weights")
     assert store.weights("m") == (folder / expected if expected else None)
+
+
+def test_the_parts_and_the_projector_of_a_model(root: Path, store: Store) -> None:
+    folder = root / "models/m"
+    names = ["w-00001-of-00003.gguf", "w-00003-of-00003.gguf", "mmproj-w.gguf"]
+    for name in names:
+        write(folder / name, "weights")
+    document = store.models.get("m")
+    files = store.models.files_of(document)
+    assert files.weights is None
+    assert [path.name for path in files.parts] == [f"w-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    assert [path.name for path in files.missing] == ["w-00002-of-00003.gguf"]
+    write(folder / "w-00002-of-00003.gguf", "weights")
+    files = store.models.files_of(document)
+    assert (files.weights, files.missing) == (folder / names[0], ())
+    assert files.mmproj == folder / "mmproj-w.gguf"
 
 
 def test_weights_may_lie_anywhere(root: Path, store: Store) -> None:

@@ -18,6 +18,7 @@ A finding has a place, a code, a reason, and either what `--fix` would do or wha
     copied_id             the id of another folder, by its name           the folder's own name
     same_id               an id that two folders have                     no: which one is meant?
     other_id              an id that is not the folder's name             no: which one is meant?
+    taken_id              a model whose id another model has              no: are they one?
     unreadable            what the system does not let us read            no
     name_not_utf8         a name that is not UTF-8                        no
     unusable_name         a name that no request could hold               no

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jan_server.store import scanner
 from jan_server.store.doctor.found import Found, Mend, found
 from jan_server.store.doctor.spots import Spot
 from jan_server.store.files import Files
-from jan_server.store.paths import THREADS
+from jan_server.store.paths import MODELS, THREADS
+from jan_server.store.reading import decoded
 from jan_server.store.scanner import Problem
+from jan_server.store.weights import is_gguf, is_yml
 
 
 class Whose(NamedTuple):
@@ -39,9 +40,7 @@ def read_document(spot: Spot, files: Files) -> Document:
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
         return Document({}, [found("unreadable", spot.shown(name), reason)])
-    value = scanner.decode(raw)
-    if not isinstance(value, Problem) and not isinstance(value, dict):
-        value = Problem(1, 1, "expected an object")
+    value = decoded(spot.path / name, raw)
     if isinstance(value, Problem):
         return Document({}, [_broken(spot.shown(name), value)])
     return Document(value, [])
@@ -62,13 +61,18 @@ def _without(spot: Spot) -> Iterator[Found]:
 
 def check_folder(spot: Spot) -> Iterator[Found]:
     """A folder that is no resource's, and holds none."""
-    if not spot.where or spot.error or any(spot.folders()):
+    if not spot.where or spot.error or any(spot.folders()) or _holds_file_models(spot):
         return
     if not spot.entries:
         yield found("empty_folder", spot.shown(), "is empty")
     else:
         kind = spot.place.kind
         yield found("no_document", spot.shown(), f"is no {kind.name}: it has no {kind.document}")
+
+
+def _holds_file_models(spot: Spot) -> bool:
+    is_file_model = (is_yml(name) or is_gguf(name) for name in spot.entries)
+    return spot.place.kind is MODELS and any(is_file_model)
 
 
 def check_ids(said: Sequence[Whose]) -> Iterator[Found]:

@@ -57,6 +57,7 @@ ADVICE: dict[str, Advice] = {
     "copied_id": Advice(fix="write the folder's name as its id", hint="Write its own id into it."),
     "same_id": Advice(hint="Rename one of the folders, and write its name as the id in it."),
     "other_id": Advice(hint="Rename the folder, or write its name as the id in it."),
+    "taken_id": Advice(hint="Remove one of the two if they are one model, or give it another id."),
     "unreadable": Advice(hint=_PERMISSIONS),
     "name_not_utf8": Advice(hint=_RENAME),
     "unusable_name": Advice(hint=_RENAME),

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from jan_server.store import Store
 from jan_server.store.doctor import lines
 from jan_server.store.doctor.documents import Whose, check_folder, check_ids, read_document
+from jan_server.store.doctor.file_models import check_address, check_file
 from jan_server.store.doctor.found import Found, Mend, found
 from jan_server.store.doctor.names import check_names
 from jan_server.store.doctor.spots import Spot, spots
-from jan_server.store.doctor.weights import Digests, Manifests, check_weights
+from jan_server.store.doctor.weights import Digests, Manifests, Subject, check_weights
 from jan_server.store.doctor.work_folder import check_work_folder
 from jan_server.store.paths import MESSAGES, MODELS, RUNS, THREADS, Place
 from jan_server.store.runs import problems
@@ -33,6 +34,7 @@ class Look:
     def take_all(self) -> None:
         for collection in self._store.collections:
             self.found += self._kind(collection.place)
+        self.found += self._file_models()
         self.found += check_work_folder(self._store.root)
         self.found.sort(key=_order)
 
@@ -59,17 +61,36 @@ class Look:
             self.checked.replies += sum(map(_is_reply, spot.entries))
             yield from self._messages(spot)
             yield from self._runs(spot)
-        elif spot.place.kind is MODELS:
+        elif spot.place.kind.name == MODELS.name:
             self.checked.models += 1
-            yield from check_weights(
-                spot,
-                document.value,
-                catalogue=self._catalogue,
-                recorded=self._store.sums,
-                digests=self._digests,
-            )
+            if spot.place.kind is not MODELS:
+                yield from check_address(spot, self._store.models.address(spot.where))
+            path = spot.path / spot.place.kind.document
+            yield from self._weights(Subject(path, spot.where, document.value, spot.place))
         else:
             self.checked.assistants += 1
+
+    def _file_models(self) -> Iterator[Found]:
+        """Those that are a file each, of which a folder may hold several."""
+        place = self._store.models.place
+        for model in self._store.models.files.look().values():
+            self.checked.models += 1
+            yield from check_file(model, place)
+            if model.document is not None:
+                subject = Subject(model.path, model.id, model.document.value, place)
+                try:
+                    yield from self._weights(subject)
+                except OSError as error:
+                    reason = f"cannot be looked at ({error.strerror})"
+                    yield found("unreadable", place.shown(model.path), reason)
+
+    def _weights(self, subject: Subject) -> Iterator[Found]:
+        return check_weights(
+            subject,
+            catalogue=self._catalogue,
+            recorded=self._store.sums,
+            digests=self._digests,
+        )
 
     def _messages(self, spot: Spot) -> Iterator[Found]:
         if not spot.can_read(MESSAGES):

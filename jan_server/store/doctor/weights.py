@@ -7,16 +7,16 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from jan_server import gguf
 from jan_server.errors import JanError, ModelCannotRun
 from jan_server.store.doctor.found import Found, found
-from jan_server.store.doctor.spots import Spot
+from jan_server.store.paths import Place
 from jan_server.store.signature import Signature, signature_of
 from jan_server.store.sums import VerifiedSums
-from jan_server.store.weights import is_gguf, weights
+from jan_server.store.weights import ModelFiles, is_gguf, model_files
 from jan_server.types.model import Manifest, Source
 
 logger = logging.getLogger(__name__)
@@ -52,46 +52,77 @@ class Digests:
             logger.warning("the sum of %s is not recorded: %s", path, error)
 
 
+class Subject(NamedTuple):
+    """A model: its `document`, whether there is one or not, and what that says."""
+
+    document: Path
+    id: str
+    value: Mapping[str, Any]
+    place: Place
+
+    def shown(self, path: Path) -> str:
+        """From the data folder on, or the whole path of weights that lie elsewhere."""
+        if path.is_relative_to(self.place.path):
+            return self.place.shown(path)
+        root = self.place.root
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
 def check_weights(
-    spot: Spot,
-    value: Mapping[str, Any],
+    subject: Subject,
     *,
     catalogue: Manifests,
     recorded: VerifiedSums,
     digests: Digests | None,
 ) -> Iterator[Found]:
-    """`value` is the manifest, empty without one. Sums are only computed where there are `digests`.
+    """Sums are only computed where there are `digests`.
 
     Raises OSError for a file that cannot be read to its end.
     """
-    manifest = Manifest.from_value(value, name=spot.where)
-    path = weights(spot.path, spot.place.root, value)
-    if path is None:
-        yield from _missing(spot, manifest)
+    manifest = Manifest.from_value(subject.value, name=subject.id)
+    files = model_files(subject.document, subject.place.root, subject.value)
+    if files.weights is None:
+        yield from _missing(subject, manifest, files)
         return
-    shown = _shown(spot, path)
-    named = [s for s in _sources(spot, manifest, catalogue) if _file_name(s) == path.name]
-    fault = _fault(shown, path, named)
+    sources = _sources(subject, manifest, catalogue)
+    for path in files.parts or (files.weights,):
+        named = [source for source in sources if _file_name(source) == path.name]
+        yield from _file(subject.shown(path), path, named, recorded=recorded, digests=digests)
+
+
+def _file(
+    shown: str,
+    path: Path,
+    sources: list[Source],
+    *,
+    recorded: VerifiedSums,
+    digests: Digests | None,
+) -> Iterator[Found]:
+    fault = _fault(shown, path, sources)
     if fault:
         yield fault
     elif digests is None:
         yield from _changed(shown, path, recorded)
     else:
-        yield from _sum(shown, path, named, recorded=recorded, digests=digests)
+        yield from _sum(shown, path, sources, recorded=recorded, digests=digests)
 
 
-def _missing(spot: Spot, manifest: Manifest) -> Iterator[Found]:
+def _missing(subject: Subject, manifest: Manifest, files: ModelFiles) -> Iterator[Found]:
     """A model that has still to be downloaded lacks nothing."""
     named = manifest.settings.llama_model_path
-    if named and (Path(named).is_absolute() or not manifest.downloads()):
-        file = spot.shown(spot.place.kind.document)
+    file = subject.shown(subject.document)
+    if files.missing:
+        missing = ", ".join(path.name for path in files.missing)
+        shown = subject.shown(files.parts[0])
+        yield found("weights_missing", shown, f"lacks the parts {missing}")
+    elif named and (Path(named).is_absolute() or not manifest.downloads()):
         yield found("weights_missing", file, f"names the weights {named!r}, which are not there")
 
 
-def _sources(spot: Spot, manifest: Manifest, catalogue: Manifests) -> list[Source]:
+def _sources(subject: Subject, manifest: Manifest, catalogue: Manifests) -> list[Source]:
     """What is recorded of the model's files; the manifest's own word comes first."""
-    known = Manifest.from_value(catalogue.get(spot.where, {}), name=spot.where)
-    return [*manifest.downloads(), *known.downloads()]
+    known = Manifest.from_value(catalogue.get(subject.id, {}), name=subject.id)
+    return [*manifest.sources, *manifest.downloads(), *known.downloads()]
 
 
 def _fault(shown: str, path: Path, sources: list[Source]) -> Found | None:
@@ -141,11 +172,3 @@ def _file_name(source: Source) -> str:
     except ValueError:  # No address at all.
         return ""
     return unquote(parts.fragment or parts.path).rpartition("/")[2]
-
-
-def _shown(spot: Spot, path: Path) -> str:
-    """From the data folder on, or the whole path of weights that lie elsewhere."""
-    if path.is_relative_to(spot.path):
-        return spot.shown(path.relative_to(spot.path).as_posix())
-    root = spot.place.root
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
