@@ -23,6 +23,7 @@ from bench import (
     llama_cpp,
     load,
     messages,
+    models,
     plotted,
     results,
     runs,
@@ -76,6 +77,7 @@ PARTS = {
     "append": Part("Durable appends", appends.measure, why=APPENDS),
     "events": Part("Hand edits told", edits.measure),
     "scale": Part("Many threads", scale.measure),
+    "models": Part("Models", models.measure),
     "title": Part("What a change leaves untouched", titles.measure),
     "torture": Part("Killed again and again", killed.measure, is_usual=False),
 }

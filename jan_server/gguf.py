@@ -16,6 +16,7 @@ knows the architecture (`engines/ctransformers/fitting.py` decides that).
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import struct
 from collections.abc import Iterator, Sequence
@@ -343,24 +344,35 @@ class _Cursor:
         packed = bytearray()
         left = count
         while left:
-            # 1. Those that lie whole in the window: only their lengths are looked at.
-            window, length_at = self._window, LENGTH.unpack_from
-            first = place = self.position - self._start
-            last = len(window) - LENGTH.size
-            while left and place <= last:
-                end = place + LENGTH.size + length_at(window, place)[0]
-                if end > len(window) or end - place > MAX_STRING_BYTES:
-                    break
-                place = end
-                left -= 1
-            packed += memoryview(window)[first:place]
+            # 1. Those that lie whole in the window: only their lengths are looked at. (One that is
+            # too long and yet in the window is let through: it does no harm.)
+            first = self.position - self._start
+            passed, place = _skipped(self._window, first, left)
+            packed += memoryview(self._window)[first:place]
             self.position += place - first
+            left -= passed
             # 2. The one that does not, which brings the next window.
             if left:
                 text = self.string(MAX_STRING_BYTES, "a string in an array")
                 packed += LENGTH.pack(len(text)) + text
                 left -= 1
         return Strings(packed, count)
+
+
+def _skipped(window: bytes, place: int, most: int) -> tuple[int, int]:
+    """How many strings from there on lie whole in the window, and where the last of them ends.
+
+    Nine tenths of the time that a header takes: a vocabulary is 400,000 turns of this.
+    """
+    length_at, size, passed = LENGTH.unpack_from, len(window), 0
+    with contextlib.suppress(struct.error):  # Not even its length is in the window.
+        for passed in range(most):
+            end = place + 8 + length_at(window, place)[0]
+            if end > size:
+                return passed, place
+            place = end
+        return most, place
+    return passed, place
 
 
 def _parse(cursor: _Cursor, name: str) -> Header:

@@ -145,8 +145,10 @@ class Models:
 
     def _give_manifest(self, model: KnownModel, weights: Path, changes: Mapping[str, Any]) -> None:
         """To weights that lie in no folder of their own: they stay where they are."""
-        place = weights.relative_to(self._store.models.place.root.resolve()).as_posix()
-        settings = {"settings": {**model.value.get("settings", {}), "llama_model_path": place}}
+        root = self._store.root
+        is_here = weights.is_relative_to(root)
+        path = weights.relative_to(root).as_posix() if is_here else str(weights)
+        settings = {"settings": {**model.value.get("settings", {}), "llama_model_path": path}}
         manifest = written({**model.value, **settings, **changes})
         self._store.models.folders.create(model.id, lambda _: {"model.json": manifest})
 

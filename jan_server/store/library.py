@@ -11,9 +11,10 @@ case. A `.yml` is never written: its spelling would not survive.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,11 +24,20 @@ from jan_server.store.deletion import Deletion
 from jan_server.store.document import Document
 from jan_server.store.file_models import FileModels
 from jan_server.store.paths import Place
+from jan_server.store.signature import Signature, now, signature_at
 from jan_server.store.weights import ModelFiles, model_files
 
 TODAYS = "@llamacpp"
 
 Documents = list[Document]
+
+
+class _Kept(NamedTuple):
+    """What was found of a document, and what its folder and its weights were then."""
+
+    document: Document
+    files: ModelFiles
+    seen: tuple[Signature, Signature]
 
 
 class Library:
@@ -37,6 +47,7 @@ class Library:
         self.folders = folders
         self.todays = todays
         self.files = files
+        self._kept: dict[Path, _Kept] = {}
 
     def __repr__(self) -> str:
         return f"<Library {self.folders!r} {self.todays!r} {self.files!r}>"
@@ -72,8 +83,16 @@ class Library:
         return home.lies_outside(own_id)
 
     def files_of(self, document: Document) -> ModelFiles:
-        """Where its weights are, and what belongs to them."""
-        return model_files(document.path, self.place.root, document.value)
+        """Where its weights are, and what belongs to them: two `stat` when all is as it was."""
+        kept = self._kept.get(document.path)
+        if kept is not None and kept.document is document and _signatures(kept.files) == kept.seen:
+            return kept.files
+        moment = now()
+        files = model_files(document.path, self.place.root, document.value)
+        seen = _signatures(files) if _is_plain(document, files) else None
+        if seen and all(signature.is_settled(moment) for signature in seen):
+            self._kept[document.path] = _Kept(document, files, seen)
+        return files
 
     def change(
         self, id: str, changes: Mapping[str, Any], *, condition: Condition = always
@@ -142,3 +161,22 @@ class Library:
             return document
         id = self.address(document.id)
         return document if id == document.id else msgspec.structs.replace(document, id=id)
+
+
+def _signatures(files: ModelFiles) -> tuple[Signature, Signature] | None:
+    """Of the weights and of the folder that they lie in; None when one is not there."""
+    if files.weights is None:
+        return None
+    weights = signature_at(files.weights)
+    folder = signature_at(os.path.dirname(files.weights))  # noqa: PTH120  # Asked for each model.
+    return (weights, folder) if weights and folder else None
+
+
+def _is_plain(document: Document, files: ModelFiles) -> bool:
+    """Whether its folder and its weights say all that there is to know: nothing lies elsewhere."""
+    weights, settings = files.weights, document.value.get("settings")
+    if weights is None or files.parts or weights.parent != document.folder:
+        return False
+    said = settings if isinstance(settings, Mapping) else {}
+    named = (said.get(key) for key in ("llama_model_path", "mmproj"))
+    return all(not name or name == Path(str(name)).name for name in named)

@@ -70,7 +70,8 @@ class VerifiedSums:
 
     def of(self, path: Path) -> VerifiedSum | None:
         """What is recorded of a file, whether it has changed since or not: one `stat`."""
-        return self._current().get(self._name(path))
+        sums = self._current()
+        return sums.get(self._name(path)) if sums else None
 
     def changed(self, path: Path) -> VerifiedSum | None:
         """What is recorded of a file that is not as it was then; None when it is, or is not known.

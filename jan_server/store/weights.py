@@ -44,29 +44,29 @@ def model_files(document: Path, data_folder: Path, manifest: Mapping[str, Any]) 
     names, or the `.gguf` of its own name: others beside it may be other models'. A `.gguf` that is
     its own document is what it is.
     """
-    folder = document.parent
+    # On texts, not paths: a list of models asks this of every one of them.
+    folder = str(document.parent)
     names = _names(folder)
-    candidates: Iterable[Path] = (
+    candidates = (
         *_named(folder, data_folder, manifest, "llama_model_path"),
-        *(folder / name for name in _beside(document, names, manifest)),
+        *(f"{folder}/{name}" for name in _beside(document, names, manifest) if name in names),
     )
     weights: Path | None = None
-    incomplete: tuple[Path, ...] = ()
-    for path in candidates:
-        if not (path.name in names if path.parent == folder else is_file(path)):
-            continue
-        if not is_file(path):  # A link that leads nowhere, a folder.
-            continue
-        parts = parts_of(path)
-        if all(map(is_file, parts)):
-            weights, incomplete = path, parts
+    parts: tuple[Path, ...] = ()
+    for path in filter(is_file, candidates):
+        of_this = parts_of(Path(path)) if "-of-" in path else ()
+        if all(map(is_file, of_this)):
+            weights, parts = Path(path), of_this
             break
-        incomplete = incomplete or parts
+        parts = parts or of_this
+    # Beside a file that is one model of several it may be another's.
+    beside = sorted(filter(_is_projector, names)) if document.stem == "model" else ()
     projectors = (
         *_named(folder, data_folder, manifest, "mmproj"),
-        *(folder / name for name in sorted(names) if _is_own_projector(document, name)),
+        *(f"{folder}/{name}" for name in beside),
     )
-    return ModelFiles(weights, incomplete, next(filter(is_file, projectors), None))
+    mmproj = next(filter(is_file, projectors), None)
+    return ModelFiles(weights, parts, Path(mmproj) if mmproj else None)
 
 
 def weights(folder: Path, data_folder: Path, manifest: Mapping[str, Any]) -> Path | None:
@@ -96,12 +96,9 @@ def is_yml(name: str) -> bool:
     return name.endswith(".yml") and name != METADATA and not name.startswith(".")
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: str | Path) -> bool:
     """Links followed. False for what cannot be looked at: a name or link that is too long."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
@@ -114,7 +111,7 @@ def parts_of(path: Path) -> tuple[Path, ...]:
     return tuple(path.with_name(f"{name}-{number:05}-of-{count}{suffix}") for number in numbers)
 
 
-def _names(folder: Path) -> frozenset[str]:
+def _names(folder: str | Path) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder))  # noqa: PTH208
     except OSError:
@@ -123,11 +120,6 @@ def _names(folder: Path) -> frozenset[str]:
 
 def _is_projector(name: str) -> bool:
     return is_gguf(name) and not name.startswith(".") and "mmproj" in name.lower()
-
-
-def _is_own_projector(document: Path, name: str) -> bool:
-    """Beside a file that is one model of several it may be another's."""
-    return _is_projector(name) and document.stem == "model"
 
 
 def _is_weights(name: str) -> bool:
@@ -144,18 +136,17 @@ def _beside(document: Path, names: frozenset[str], manifest: Mapping[str, Any]) 
         return (document.name,)
     if document.suffix == ".yml":
         return (f"{document.stem}.gguf", *filter(_is_first, _sources(manifest)))
-    firsts = sorted(filter(_is_first, names))
-    return (*_sources(manifest), *firsts, document.parent.name)
+    return (*_sources(manifest), *sorted(filter(_is_first, names)), document.parent.name)
 
 
-def _named(
-    folder: Path, data_folder: Path, manifest: Mapping[str, Any], key: str
-) -> Iterable[Path]:
+def _named(folder: str, data_folder: Path, manifest: Mapping[str, Any], key: str) -> Iterable[str]:
     settings = manifest.get("settings")
     named = settings.get(key) if isinstance(settings, Mapping) else None
     if not isinstance(named, str) or not named or "\0" in named:
         return ()
-    return (folder / named, data_folder / named)  # An absolute path stays what it is.
+    if os.path.isabs(named):  # noqa: PTH117
+        return (named,)
+    return (f"{folder}/{named}", f"{data_folder}/{named}")
 
 
 def _sources(manifest: Mapping[str, Any]) -> Iterable[str]:

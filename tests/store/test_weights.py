@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,49 @@ def test_the_parts_and_the_projector_of_a_model(root: Path, store: Store) -> Non
     files = store.models.files_of(document)
     assert (files.weights, files.missing) == (folder / names[0], ())
     assert files.mmproj == folder / "mmproj-w.gguf"
+
+
+def test_what_was_found_is_found_anew_when_something_changes(root: Path, store: Store) -> None:
+    folder = root / "models/m"
+    write(folder / "model.json", "{}")
+    write(folder / "b.gguf", "weights")
+
+    def found() -> tuple[str | None, str | None]:
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, ns=(0, time.time_ns() - 10**10 - 1))  # Long ago: it is remembered.
+        files = [store.models.files_of(store.models.get("m")) for _ in range(3)]
+        assert files[0] == files[1] == files[2]
+        weights, mmproj = files[0].weights, files[0].mmproj
+        return weights and weights.name, mmproj and mmproj.name
+
+    assert found() == ("b.gguf", None)
+    write(folder / "a.gguf", "weights")
+    assert found() == ("a.gguf", None)
+    write(folder / "mmproj.gguf", "projector")
+    assert found() == ("a.gguf", "mmproj.gguf")
+    (folder / "a.gguf").unlink()
+    assert found() == ("b.gguf", "mmproj.gguf")
+    write(folder / "model.json", '{"settings": {"llama_model_path": "c.gguf"}}')
+    assert found() == ("b.gguf", "mmproj.gguf")
+    write(folder / "c.gguf", "weights")
+    assert found() == ("c.gguf", "mmproj.gguf")
+    shutil.rmtree(folder)
+    write(folder / "model.json", "{}")
+    assert found() == (None, None)
+
+
+def test_weights_that_lie_elsewhere_are_looked_for_each_time(root: Path, store: Store) -> None:
+    away = root.parent / "away.gguf"
+    manifest = {"settings": {"llama_model_path": str(away)}}
+    write(root / "models/m/model.json", json.dumps(manifest))
+    write(root / "models/m/a.gguf", "weights")
+    for path in (root / "models/m/a.gguf", root / "models/m/model.json", root / "models/m"):
+        os.utime(path, ns=(0, 1))
+    assert store.weights("m") == root / "models/m/a.gguf"
+    write(away, "weights")
+    assert store.weights("m") == away
+    away.unlink()
+    assert store.weights("m") == root / "models/m/a.gguf"
 
 
 def test_weights_may_lie_anywhere(root: Path, store: Store) -> None:
