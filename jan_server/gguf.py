@@ -17,6 +17,7 @@ knows the architecture (`engines/ctransformers/fitting.py` decides that).
 from __future__ import annotations
 
 import contextlib
+import re
 import stat
 import struct
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ MAX_ARRAY_ITEMS = 1 << 20
 MAX_ITEMS = 3 << 20
 MAX_ALIGNMENT = 1 << 20
 MAX_TEXT_SHOWN = 60
+MAX_PARTS = 1000
 WINDOW = 1 << 20
 
 MAGIC = b"GGUF"
@@ -196,6 +198,8 @@ class Numbers(Sequence[int | float]):
 
 Value = int | float | bool | str | Strings | Numbers
 
+_PART = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     """`shape` in GGUF's order, the row's length first; `offset` from the header's `data_offset`."""
@@ -246,6 +250,25 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         """The numbers under `key`; None where there is no array of numbers."""
         value = self.metadata.get(key)
         return value if isinstance(value, Numbers) else None
+
+
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """All files of the split model that a file is a part of; none for one that is whole.
+
+    Named as llama-gguf-split names them: `<name>-00001-of-00003.gguf`. The first is loaded.
+    """
+    found = _PART.fullmatch(path.name)
+    if found is None or not 0 < int(found["count"]) <= MAX_PARTS:
+        return ()
+    name, count, suffix = found["name"], found["count"], path.suffix
+    numbers = range(1, int(count) + 1)
+    return tuple(path.with_name(f"{name}-{number:05}-of-{count}{suffix}") for number in numbers)
+
+
+def is_later_part(name: str) -> bool:
+    """Whether a file of that name is a part of a split model, and not the first."""
+    found = _PART.fullmatch(name)
+    return found is not None and int(found["number"]) != 1
 
 
 class _Broken(Exception):

@@ -62,15 +62,19 @@ def write_tiny_gguf(
     seed: int = 0,
     extra_tensors: dict[str, tuple[int, ...]] | None = None,
     extra_metadata: dict[str, Any] | None = None,
+    split: int = 0,
 ) -> Path:
     """Write the file and return its path.
+
+    With `split`, at most so many tensors a file: then several are written beside `path`, which is
+    none of them, as `<name>-00001-of-00002.gguf` and so on.
 
     `merges` (in GPT-2's alphabet) are for `bpe`: without them, one for each beginning of a word;
     and so are `control`, texts of more control tokens.
     `extra_tensors` (name -> NumPy shape) and `extra_metadata` (key -> int, float, str or bool) are
     for files that an engine has to refuse.
     """
-    writer = GGUFWriter(path, architecture)
+    writer = GGUFWriter(path, architecture, split_max_tensors=split)
     _add_dimensions(writer, context_length)
     if architecture == "mamba":
         _add_state_dimensions(writer)

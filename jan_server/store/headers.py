@@ -14,9 +14,9 @@ from typing import Any
 
 from jan_server import quantization
 from jan_server.errors import ModelCannotRun
-from jan_server.gguf import Header, read_header
+from jan_server.gguf import Header, parts_of, read_header
 from jan_server.store.signature import Signature, signature_at
-from jan_server.store.weights import is_file, parts_of
+from jan_server.store.weights import is_file
 
 # What llama.cpp writes of how to choose tokens, and a manifest's name for it.
 PARAMETERS = {

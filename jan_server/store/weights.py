@@ -8,12 +8,11 @@ into what a model reads; it is no model.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_PART = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+from jan_server.gguf import is_later_part, parts_of
 
 METADATA = "metadata.yml"
 """What cortex wrote beside a `model.yml`."""
@@ -54,7 +53,7 @@ def model_files(document: Path, data_folder: Path, manifest: Mapping[str, Any]) 
     weights: Path | None = None
     parts: tuple[Path, ...] = ()
     for path in filter(is_file, candidates):
-        of_this = parts_of(Path(path)) if "-of-" in path else ()
+        of_this = parts_of(Path(path))
         if all(map(is_file, of_this)):
             weights, parts = Path(path), of_this
             break
@@ -101,16 +100,6 @@ def is_file(path: str | Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
-def parts_of(path: Path) -> tuple[Path, ...]:
-    """All files of the split model that a file is a part of; none for one that is whole."""
-    found = _PART.fullmatch(path.name)
-    if found is None or not 0 < int(found["count"]) <= 1000:
-        return ()
-    name, count, suffix = found["name"], found["count"], path.suffix
-    numbers = range(1, int(count) + 1)
-    return tuple(path.with_name(f"{name}-{number:05}-of-{count}{suffix}") for number in numbers)
-
-
 def _names(folder: str | Path) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder))  # noqa: PTH208
@@ -127,8 +116,7 @@ def _is_weights(name: str) -> bool:
 
 
 def _is_first(name: str) -> bool:
-    found = _PART.fullmatch(name)
-    return _is_weights(name) and (found is None or int(found["number"]) == 1)
+    return _is_weights(name) and not is_later_part(name)
 
 
 def _beside(document: Path, names: frozenset[str], manifest: Mapping[str, Any]) -> Iterable[str]:

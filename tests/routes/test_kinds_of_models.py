@@ -171,6 +171,28 @@ def test_an_edited_model_json_counts_from_the_next_load_on(client, write, data_f
     assert answer["usage"]["completion_tokens"] <= 2
 
 
+def test_a_split_model_is_one_model_that_answers(client, data_folder):
+    folder = data_folder / "models/m"
+    folder.mkdir(parents=True)
+    write_tiny_gguf(folder / "w.gguf", split=8)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [f"w-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    model = client.get("/v1/models/m").json()
+    assert (model["parts"], model["state"]) == (names, "downloaded")
+    assert model["metadata"]["size"] == sum(path.stat().st_size for path in folder.iterdir())
+    said = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+    answer = client.post("/v1/chat/completions", json=said)
+    assert answer.json()["usage"]["completion_tokens"] > 0, answer.json()
+    client.put("/v1/models/m/stop")
+    part = folder / names[1]
+    part.write_bytes(part.read_bytes()[:-100])
+    answer = client.post("/v1/chat/completions", json=said)
+    assert (answer.status_code, names[1] in answer.json()["error"]["message"]) == (422, True)
+    part.unlink()
+    assert client.get("/v1/models/m").json()["state"] == "not_downloaded"
+    assert client.post("/v1/chat/completions", json=said).status_code == 404
+
+
 def test_a_shorter_name_finds_a_model_everywhere(client, write):
     write(
         "models/echo/model.json",

@@ -21,7 +21,7 @@ from jan_server.engines.llama_cpp.native import NativeContext, NativeModel
 from jan_server.engines.llama_cpp.sizing import choose_context, context_bytes
 from jan_server.engines.llama_cpp.vocabulary import NativeEncoder, read_vocabulary
 from jan_server.errors import ModelCannotRun
-from jan_server.gguf import read_header
+from jan_server.gguf import Header, parts_of, read_header
 
 
 class LlamaCppEngine:
@@ -32,11 +32,11 @@ class LlamaCppEngine:
         package.library_path()
 
     def prepare(self, spec: ModelSpec) -> None:
-        read_header(spec.path)
+        _read_headers(spec.path)
 
     def load(self, spec: ModelSpec) -> DecodedModel:
         # It also refuses a damaged file, which llama.cpp answers with a segfault.
-        header = read_header(spec.path)
+        header = _read_headers(spec.path)
         length = choose_context(header, spec.ctx_len)
         with ExitStack() as opened:
             native = NativeModel(open_library(), Path(spec.path), gpu_layers=spec.gpu_layers)
@@ -69,3 +69,11 @@ class LlamaCppEngine:
             )
             opened.pop_all()
             return model
+
+
+def _read_headers(path: str) -> Header:
+    """Of a file, or of all parts of a split model; the first one's. Raises ModelCannotRun."""
+    header = read_header(path)
+    for part in parts_of(Path(path))[1:]:
+        read_header(part)
+    return header

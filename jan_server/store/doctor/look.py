@@ -36,7 +36,8 @@ class Look:
             self.found += self._kind(collection.place)
         self.found += self._file_models()
         self.found += check_work_folder(self._store.root)
-        self.found.sort(key=_order)
+        # Weights that lie apart may be found by a manifest, and by themselves.
+        self.found = sorted(dict.fromkeys(self.found), key=_order)
 
     def _kind(self, place: Place) -> Iterator[Found]:
         said: list[Whose] = []
