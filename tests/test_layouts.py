@@ -7,6 +7,8 @@ listed; its weights are made here, tiny ones that run. `/DATA` in a file is the 
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +17,11 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
+from jan_server import catalogue
+from jan_server.settings import Settings
+from tests.api import Api
 from tests.conftest import tree
+from tests.running import served
 from tests.tiny_gguf import write_tiny_gguf
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -132,3 +138,38 @@ def test_a_removal_accounts_for_each_file_that_goes(expected, client, data_folde
         freed = {path for path, fate in fates.items() if fate == "freed"}
         assert freed == (gone & {*expected.weights} if now == "true" else set())
         assert len(listed(client)) < len(ids)  # Another may have that id now, or lack its weights.
+
+
+def test_a_change_in_any_layout_is_told(tmp_path):
+    with (
+        served(Settings(data_folder=tmp_path / "jan", fsync=False)) as base,
+        Api(base, tmp_path / "jan") as api,
+        api.events() as events,
+    ):
+        made = api.made("models/imported", {"x.yml": b"model: m\nfiles: []\n"})
+        events.until("model created m")
+        assert api.get("/models/m")["state"] == "not_downloaded"
+        (made / "x.gguf").write_bytes(b"GGUF")
+        events.until("model updated m")
+        # Today's Jan makes its folder when it first comes to this one.
+        api.made("llamacpp/models/org/name", {"model.yml": b"model_path: x\n"})
+        wait_until(lambda: "org/name" in ids(api))
+        (api.root / "llamacpp/models/org/name/model.gguf").write_bytes(b"GGUF")
+        events.until("model updated org/name")
+        (api.root / "models/stray.gguf").write_bytes(b"GGUF")
+        events.until("model created stray")
+        shutil.rmtree(made)
+        events.until("model deleted m")
+        assert ids(api) == {"org/name", "stray"}
+
+
+def ids(api: Api) -> set[str]:
+    found = api.get("/models?state=all")["data"]
+    return {model["id"] for model in found if model["id"] not in catalogue.load()}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)

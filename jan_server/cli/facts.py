@@ -150,7 +150,7 @@ def _fit(
 def _size(model: KnownModel) -> int | None:
     if model.weights:
         with contextlib.suppress(OSError):  # It was taken away this moment.
-            return model.weights.stat().st_size
+            return sum(path.stat().st_size for path in model.parts or (model.weights,))
     sizes = [source.size for source in model.manifest.downloads()]
     return sum(filter(None, sizes)) or None
 
