@@ -8,6 +8,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     web/       Starlette without Jan  catalogue/   manifests of models that are known to run
     templates parameters              chat messages -> prompt; which value of a parameter wins
     downloads remote hardware models  getting a model; another server; the machine; which models
+    aliases                           shorter names of models
     completions                       a chat, a text, an embedding: request -> prompt -> answer
     appending following               messages that are written together; thread.json follows them
     importing removing                a file becomes a model; a model goes to the trash

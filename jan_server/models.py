@@ -245,7 +245,7 @@ class Models:
             return False
         self.address(model)
         self.make_room(model)
-        return self._downloads.start(id, model.value, folder=self.folder_of(id))
+        return self._downloads.start(model.id, model.value, folder=self.folder_of(model.id))
 
     def make_room(self, model: KnownModel) -> None:
         """Weights that wait in the trash give way to those that are to be got."""

@@ -43,6 +43,7 @@ def pull(id: str, settings: Settings) -> None:
     services.store.check_writable()
     console = Console(file=sys.stderr)
     model = services.models.get(id)
+    id = model.id  # What was asked for may be a shorter name of it.
     if model.remote:
         services.models.ready(id)
         _say(console, f"{id} needs no file: {services.models.describe(model)} answers it.")

@@ -231,6 +231,24 @@ def test_a_short_name_of_the_catalogue_is_one_too(client, write, data_folder):
     assert client.get("/v1/models/tinyllama").json()["id"] == "tinyllama"
 
 
+def test_a_download_by_a_short_name_is_the_model_s(client, write, data_folder):
+    write("models/mine/model.json", {"aliases": ["m"], "source_url": "ftp://x/w.gguf"})
+    client.post("/v1/models/download/m")
+    client.app.state.services.downloads.wait("mine", 20)
+    assert "download_error" in client.get("/v1/models/mine").json()
+    assert [path.name for path in (data_folder / "models").iterdir()] == ["mine"]
+
+
+def test_what_is_only_an_alias_is_free_for_a_new_model(client, write, tmp_path):
+    path = write_tiny_gguf(tmp_path / "w.gguf")
+    for id in ("one", "two"):
+        write(f"models/{id}/model.json", {"engine": "echo", "aliases": ["parrot"]})
+    for name in ("tinyllama", "parrot"):
+        done = client.post("/v1/models/import", json={"path": str(path), "model": name})
+        assert done.status_code == 200, done.json()
+        assert client.get(f"/v1/models/{name}").json()["id"] == name
+
+
 def test_a_name_that_two_models_have_is_refused_with_both(client, write):
     for id in ("one", "two"):
         write(f"models/{id}/model.json", {"engine": "echo", "aliases": ["parrot"]})
