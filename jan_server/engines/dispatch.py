@@ -52,6 +52,7 @@ class Dispatch:
         self._slots = [Slot(number=number) for number in range(count)]
         self._at_work: dict[int, Job] = {}
         self._given: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in range(count)]
+        self._wanted = [threading.Event() for _ in range(count)]
 
     def __repr__(self) -> str:
         return f"<Dispatch {len(self._at_work)} at work, {len(self._waiting)} waiting>"
@@ -84,7 +85,9 @@ class Dispatch:
 
     def next(self, slot: int) -> Job | None:
         """Waits until there is something to do for this slot; None when there never will be."""
-        return self._given[slot].get()
+        job = self._given[slot].get()
+        self._wanted[slot].clear()
+        return job
 
     def end(self, id: int) -> None:
         """The answer came to its end without a slot."""
@@ -99,9 +102,12 @@ class Dispatch:
             self._forget(job.id)
             self._assign()
 
-    def is_wanted(self, slot: int) -> bool:
-        """Whether there is something to do for this slot, or nothing ever again."""
-        return self._closing or slot in self._at_work
+    def is_wanted(self, slot: int, *, within: float) -> bool:
+        """Whether in so many seconds there is something to do for this slot, or nothing ever again.
+
+        Waits for it; for the thread that asks for the next.
+        """
+        return self._closing or self._wanted[slot].wait(within)
 
     def close(self) -> None:
         """Cancel all there is. `next` gives None after what was given before."""
@@ -109,8 +115,8 @@ class Dispatch:
             self._closing = True
             for id in list(self._waiting):
                 self._give_up(id)
-            for given in self._given:
-                given.put(None)
+            for slot in range(len(self._slots)):
+                self._give(slot, None)
 
     # With the lock held:
 
@@ -147,7 +153,11 @@ class Dispatch:
             else Slot(number=chosen.number, first_prompt=chosen.first_prompt, used=self._tick())
         )
         self._at_work[chosen.number] = job
-        self._given[chosen.number].put(job)
+        self._give(chosen.number, job)
+
+    def _give(self, slot: int, job: Job | None) -> None:
+        self._given[slot].put(job)
+        self._wanted[slot].set()
 
     def _tell_places(self) -> None:
         for place, id in enumerate(self._order()):

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 Arriving = wire.Answer | wire.Tokenize | wire.Detokenize
 
+QUIET_SECONDS = 0.1
+"""A program that goes on at once does so within this time, and would wait for what comes after."""
+
 
 class Serving:
     """Whoever made it must `close` it."""
@@ -144,9 +147,9 @@ class Serving:
         return wire.Cancelled(job.id) if cancelled else wire.Done(job.id)
 
     def _leave(self, events: Generator[Event], *, goes_on: bool, slot: int) -> None:
-        """Let the engine do what comes after its last event, unless somebody waits; close it."""
+        """Let the engine do what comes after its last event, unless somebody wants it; close it."""
         try:
-            if goes_on and not self._dispatch.is_wanted(slot):
+            if goes_on and not self._dispatch.is_wanted(slot, within=QUIET_SECONDS):
                 next(events, None)
             events.close()
         except Exception as error:  # noqa: BLE001 - the answer is out already; it is logged

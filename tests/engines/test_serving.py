@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from jan_server.engines import serving as serving_module
 from jan_server.engines import wire
 from jan_server.engines.base import Event, GenerationRequest, Piece, Progress, Queued
 from jan_server.engines.echo import EchoModel
@@ -83,17 +84,18 @@ def ask(serving: Serving, id: int, prompt: str) -> None:
 
 
 def test_nobody_waits_for_what_an_engine_does_after_an_answer() -> None:
-    heard, go_on, done = Heard(), threading.Event(), threading.Event()
+    heard, begun, go_on, done = Heard(), threading.Event(), threading.Event(), threading.Event()
 
     def afterwards(prompt: str) -> None:
         if prompt == "once":
+            begun.set()
             assert go_on.wait(PATIENCE)
             done.set()
 
     serving = Serving(Lingering(afterwards), heard.send)
     ask(serving, 1, "once")
     assert heard.until(wire.Done(1)) == "once"
-    assert not done.is_set()
+    assert begun.wait(PATIENCE)
     ask(serving, 2, "again")
     go_on.set()
     assert heard.until(wire.Done(2)) == "again"
@@ -101,38 +103,32 @@ def test_nobody_waits_for_what_an_engine_does_after_an_answer() -> None:
     serving.close()
 
 
-def test_it_is_left_out_where_the_slot_is_wanted() -> None:
-    heard, came, lingered = Heard(), threading.Event(), []
-
-    def send(reply: wire.Reply) -> None:
-        heard.send(reply)
-        if reply == wire.Done(1):
-            ask(serving, 2, "again")
-            serving.put(wire.Tokenize(3, "x", True))
-            # The second has the slot then.
-            assert came.wait(PATIENCE)
-        elif isinstance(reply, wire.Tokenized):
-            came.set()
-
-    serving = Serving(Lingering(lingered.append), send)
-    ask(serving, 1, "once")
-    heard.until(wire.Done(2))
+def test_it_is_left_out_where_the_next_comes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving_module, "QUIET_SECONDS", 100 * PATIENCE)
+    heard, lingered = Heard(), []
+    serving = Serving(Lingering(lingered.append), heard.send)
+    for id in (1, 2):
+        ask(serving, id, "word")
+        assert heard.until(wire.Done(id)) == "word"
     serving.close()
-    assert "once" not in lingered
+    assert lingered == []
 
 
 def test_an_error_in_it_is_logged_and_the_slot_goes_on(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def afterwards(prompt: str) -> None:
-        if prompt == "once":
-            raise RuntimeError("no power left")
+    heard, begun = Heard(), threading.Event()
 
-    heard = Heard()
+    def afterwards(prompt: str) -> None:
+        begun.set()
+        raise RuntimeError("no power left")
+
     serving = Serving(Lingering(afterwards), heard.send)
-    for id, prompt in ((1, "once"), (2, "again")):
-        ask(serving, id, prompt)
-        assert heard.until(wire.Done(id)) == prompt
+    ask(serving, 1, "once")
+    assert heard.until(wire.Done(1)) == "once"
+    assert begun.wait(PATIENCE)
+    ask(serving, 2, "again")
+    assert heard.until(wire.Done(2)) == "again"
     serving.close()
     assert "no power left" in capfd.readouterr().err
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from jan_server.engines.decoding.cores import Cores
 from jan_server.engines.decoding.native import LARGEST_BATCH, Floats, Native
@@ -46,8 +47,8 @@ class Context:
 
     def warm_up(self) -> None:
         """Evaluate a token: the weights are in memory then, and no prompt waits for them."""
-        self._evaluate([0], past=0)
-        self.rest()
+        with self.at_work():
+            self._evaluate([0], past=0)
 
     def reuse(self, prompt: Sequence[int], *, exactly: bool) -> int:
         """Keep what the prompt begins with, forget the rest: how many tokens of it are held now.
@@ -93,9 +94,13 @@ class Context:
         """See Native.embedding."""
         return self._native.embedding()
 
-    def rest(self) -> None:
-        """See Native.rest; in the thread that evaluated."""
-        self._native.rest()
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """In the thread that evaluates; it has other threads help, and lets go of them then."""
+        try:
+            yield
+        finally:
+            self._native.rest()
 
     def close(self) -> None:
         self._native.close()

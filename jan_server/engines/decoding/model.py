@@ -88,45 +88,43 @@ class DecodedModel:
         self, prompt: Sequence[int], request: GenerationRequest, *, slot: int = 0
     ) -> Iterator[Event]:
         context = self._contexts[slot]
-        try:
-            yield from self._answer(context, prompt, request)
-        finally:
-            context.rest()
-
-    def _answer(
-        self, context: Context, prompt: Sequence[int], request: GenerationRequest
-    ) -> Iterator[Event]:
-        guide = self._guide(request)
-        with self._cores.answering():
-            begun = time.perf_counter()
-            if not request.cache_prompt:
-                context.forget()
-            yield from self._read(context, prompt, exactly=request.seed is not None)
-            read = time.perf_counter()
-            answer = _Answer(request, self._vocabulary, read=len(prompt))
-            room = min(self.info.context_length - len(prompt), request.max_tokens)
-            left = yield from self._write(context, answer, guide, room=room)
-            yield Finished(
-                answer.reason,
-                answer.count,
-                prompt_seconds=read - begun,
-                answer_seconds=time.perf_counter() - read,
-                stop_string=answer.stop_string,
-            )
+        with self._cores.answering(), context.at_work():
+            finished, left = yield from self._answer(context, prompt, request)
+        yield finished
         # The user reads now; the next turn begins with the whole answer. (No more of a long end
         # than can be broken off.)
         if left and request.cache_prompt:
-            context.go_on(left[:CHUNK], with_logits=False)
+            with context.at_work():
+                context.go_on(left[:CHUNK], with_logits=False)
+
+    def _answer(
+        self, context: Context, prompt: Sequence[int], request: GenerationRequest
+    ) -> Generator[Event, None, tuple[Finished, list[int]]]:
+        """How it ended, and what is left of it that was not evaluated."""
+        guide = self._guide(request)
+        begun = time.perf_counter()
+        if not request.cache_prompt:
+            context.forget()
+        yield from self._read(context, prompt, exactly=request.seed is not None)
+        read = time.perf_counter()
+        answer = _Answer(request, self._vocabulary, read=len(prompt))
+        room = min(self.info.context_length - len(prompt), request.max_tokens)
+        left = yield from self._write(context, answer, guide, room=room)
+        finished = Finished(
+            answer.reason,
+            answer.count,
+            prompt_seconds=read - begun,
+            answer_seconds=time.perf_counter() - read,
+            stop_string=answer.stop_string,
+        )
+        return finished, left
 
     def embed(self, prompt: Sequence[int], *, slot: int = 0) -> Iterator[Event]:
         context = self._contexts[slot]
-        try:
-            with self._cores.answering():
-                yield from self._read(context, prompt, exactly=True)
-                vector = context.embedding().astype(np.float64)
-            yield Embedded((vector / (np.linalg.norm(vector) or 1.0)).tolist())
-        finally:
-            context.rest()
+        with self._cores.answering(), context.at_work():
+            yield from self._read(context, prompt, exactly=True)
+            vector = context.embedding().astype(np.float64)
+        yield Embedded((vector / (np.linalg.norm(vector) or 1.0)).tolist())
 
     def close(self) -> None:
         for context in self._contexts:
