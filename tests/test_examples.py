@@ -29,7 +29,7 @@ def run(base, *command):
         [str(part) for part in command],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "JAN_URL": f"{base}/v1", "PYTHONPATH": str(EXAMPLES.parent)},
     )
     logged = [line for line in done.stderr.splitlines() if " INFO jan_server." not in line]

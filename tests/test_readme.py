@@ -58,7 +58,7 @@ def _pasted(section, *, base, cwd):
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )
     assert done.stderr == ""

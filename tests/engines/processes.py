@@ -45,7 +45,7 @@ async def first_piece(stream: AsyncGenerator[Event]) -> Event:
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
     async def within_time() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await test()
 
     asyncio.run(within_time())

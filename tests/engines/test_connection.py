@@ -87,7 +87,7 @@ def test_the_child_ends_at_once_when_the_server_is_gone_or_mad(last_words: bytes
         child.stdin.write(last_words)
         began = time.monotonic()
         child.stdin.close()
-        assert child.wait(timeout=5) == 0
+        assert child.wait(timeout=60) == 0
         assert time.monotonic() - began < 4
 
 
@@ -102,4 +102,4 @@ def test_a_child_whose_replies_nobody_reads_ends_quietly() -> None:
         child.stdout.close()
         child.stdin.write(wire.encode(wire.Load(ECHO)))
         child.stdin.flush()
-        assert (child.wait(timeout=5), child.stderr.read()) == (0, b"")
+        assert (child.wait(timeout=60), child.stderr.read()) == (0, b"")

@@ -42,6 +42,9 @@ from tests.engines.processes import (
 Probe = Callable[..., ModelSpec]
 
 HANGING = GenerationRequest(prompt="a [[hang]]")
+# As long as a child that is at work may be held up by a busy machine.
+STALL = 1
+STALLED = "said nothing for 1 seconds"
 
 
 def asked(prompt: str) -> GenerationRequest:
@@ -50,7 +53,7 @@ def asked(prompt: str) -> GenerationRequest:
 
 async def all_died(*streams: AsyncGenerator[Event]) -> None:
     for stream in streams:
-        with pytest.raises(EngineDied, match=r"said nothing for 0\.4 seconds"):
+        with pytest.raises(EngineDied, match=STALLED):
             [event async for event in stream]
 
 
@@ -220,13 +223,13 @@ def test_native_code_that_does_not_hear_a_close_is_killed(
 
 def test_an_answer_that_says_nothing_for_too_long_ends_the_process_and_all_answers() -> None:
     async def test() -> None:
-        async with loaded(stall_patience=0.3) as process:
+        async with loaded(stall_patience=STALL) as process:
             hanging = process.answer(HANGING)
             assert await first_piece(hanging) == Piece("a ")
             waiting = process.answer(asked("I wait"))
             await until(Queued, waiting)
             for stream in (hanging, waiting):
-                with pytest.raises(EngineDied, match=r"said nothing for 0\.3 seconds") as caught:
+                with pytest.raises(EngineDied, match=STALLED) as caught:
                     [event async for event in stream]
                 assert (caught.value.status, caught.value.retry_after) == (503, 1)
             assert not process.alive
@@ -240,7 +243,7 @@ def test_a_slot_that_hangs_with_an_answer_that_was_cancelled_ends_the_process(
     monkeypatch.setattr(process_module, "CANCEL_PATIENCE", 0.05)
 
     async def test() -> None:
-        async with loaded(probe("m"), stall_patience=0.4) as process:
+        async with loaded(probe("m"), stall_patience=STALL) as process:
             stuck, waiting = process.answer(asked("stuck as 1")), process.answer(asked("I wait"))
             await first_piece(stuck)
             await until(Queued, waiting)
@@ -257,7 +260,7 @@ def test_a_slot_that_hangs_when_its_answer_is_out_ends_the_process_and_who_waits
     told = tmp_path / "told"
 
     async def test() -> None:
-        async with loaded(probe("m", path=str(told)), stall_patience=0.4) as process:
+        async with loaded(probe("m", path=str(told)), stall_patience=STALL) as process:
             before = process.answer(asked("stuck when told"))
             await first_piece(before)
             waiting = [process.answer(asked("I wait")) for _ in range(2)]
@@ -274,7 +277,7 @@ def test_a_slot_that_hangs_when_its_answer_is_out_ends_the_process_of_who_comes_
     probe: Probe,
 ) -> None:
     async def test() -> None:
-        async with loaded(probe("m"), stall_patience=0.4) as process:
+        async with loaded(probe("m"), stall_patience=STALL) as process:
             assert await answer(process, "stuck afterwards") == "done"
             await all_died(process.answer(asked("I come later")))
 
@@ -283,7 +286,7 @@ def test_a_slot_that_hangs_when_its_answer_is_out_ends_the_process_of_who_comes_
 
 def test_who_got_a_slot_that_hangs_does_not_wait_for_what_others_say(probe: Probe) -> None:
     async def test() -> None:
-        async with loaded(probe("m", slots=2), stall_patience=0.4) as process:
+        async with loaded(probe("m", slots=2), stall_patience=STALL) as process:
             talking = process.answer(asked("talks on"))
             await first_piece(talking)
             assert await answer(process, "stuck afterwards") == "done"
@@ -296,7 +299,7 @@ def test_a_prompt_that_is_never_tokenised_ends_the_process_and_who_came_later(
     probe: Probe,
 ) -> None:
     async def test() -> None:
-        async with loaded(probe("m", slots=2), stall_patience=0.4) as process:
+        async with loaded(probe("m", slots=2), stall_patience=STALL) as process:
             talking = process.answer(asked("talks on"))
             await first_piece(talking)
             await all_died(
@@ -308,8 +311,8 @@ def test_a_prompt_that_is_never_tokenised_ends_the_process_and_who_came_later(
 
 def test_a_text_that_is_never_tokenised_ends_the_process(probe: Probe) -> None:
     async def test() -> None:
-        async with loaded(probe("m"), stall_patience=0.4) as process:
-            with pytest.raises(EngineDied, match=r"said nothing for 0\.4 seconds"):
+        async with loaded(probe("m"), stall_patience=STALL) as process:
+            with pytest.raises(EngineDied, match=STALLED):
                 await process.tokenize("never tokenised")
 
     run(test)
@@ -317,8 +320,8 @@ def test_a_text_that_is_never_tokenised_ends_the_process(probe: Probe) -> None:
 
 def test_whoever_waits_for_a_slot_may_hear_nothing_for_as_long_as_the_others_take() -> None:
     async def test() -> None:
-        async with loaded(stall_patience=0.3) as process:
-            running = process.answer(GenerationRequest(prompt="[[slow 0.01]] " * 30))
+        async with loaded(stall_patience=STALL) as process:
+            running = process.answer(GenerationRequest(prompt="[[slow 0.01]] " * 150))
             await first_piece(running)
             waiting = asyncio.create_task(answer(process, "at last"))
             assert await until(Finished, running)

@@ -20,7 +20,7 @@ import pytest
 from jan_server.settings import Settings
 from tests.running import served
 
-PATIENCE = 20
+PATIENCE = 60
 
 ENGINE = """
 import time

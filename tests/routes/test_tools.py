@@ -57,6 +57,7 @@ def ask(client: TestClient, tiny: str) -> Ask:
         "model": tiny,
         "messages": [{"role": "user", "content": "hello"}],
         "temperature": 1.0,
+        "seed": 1,
         "max_tokens": 200,
     }
 
@@ -114,7 +115,7 @@ def test_a_call_that_must_be_is_made_as_its_schema_says(
 
 
 def test_a_stream_makes_the_same_calls(ask: Ask) -> None:
-    more = {"tools": TOOLS, "tool_choice": "required", "seed": 1}
+    more = {"tools": TOOLS, "tool_choice": "required"}
     assert calls(ask(**more, stream=True)) == calls(ask(**more))
 
 
@@ -131,7 +132,7 @@ def test_tools_are_a_part_of_the_prompt_unless_none_is_to_be_called(
 
 
 def test_likelihoods_let_nothing_else_be_called(ask: Ask) -> None:
-    answer = ask(tools=TOOLS, tool_choice=NAMED, logprobs=True, top_logprobs=2, seed=1)
+    answer = ask(tools=TOOLS, tool_choice=NAMED, logprobs=True, top_logprobs=2)
     [(name, arguments)] = calls(answer)
     assert arguments in parameters(name)
     assert answer["logprobs"]["content"]

@@ -15,7 +15,7 @@ from jan_server.routes import answering
 from jan_server.settings import Settings
 from tests.running import served
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def lines(response: HTTPResponse) -> Iterator[str]:
 
 
 # Takes twice our patience when nobody ends it.
-LONG = "one [[slow 0.05]] " + "more " * 800
+LONG = "one [[slow 0.15]] " + "more " * 800
 
 
 @contextmanager
