@@ -69,7 +69,7 @@ def bytes_in_memory(pid: int) -> int:
 
 def test_an_answer_that_hangs_ends_the_process_and_the_next_request_starts_another() -> None:
     async def test() -> None:
-        async with pool_of(partial(EngineProcess.start, stall_patience=0.3)) as pool:
+        async with pool_of(partial(EngineProcess.start, stall_patience=1)) as pool:
             async with pool.model(ECHO) as lease:
                 hanging = lease.answer(GenerationRequest(prompt="a [[hang]]"))
                 await until(Started, hanging)
