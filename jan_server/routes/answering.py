@@ -25,7 +25,7 @@ from jan_server.errors import (
     RemoteTimeout,
     ShuttingDown,
 )
-from jan_server.web.sse import DONE, Comment, EventStream
+from jan_server.web.sse import Comment, Events, EventStream, Framing
 
 # Proxies close connections that are silent for a minute; a long prompt takes longer.
 HEARTBEAT = 15.0
@@ -49,9 +49,13 @@ ERRORS: tuple[type[JanError], ...] = (
 )
 
 
-def event_stream(items: AsyncGenerator[Any], *, ending: bytes = DONE) -> EventStream:
+def event_stream(
+    items: AsyncGenerator[Any], *, framing: Framing | None = None, ending: bytes | None = None
+) -> EventStream:
     """A stream of them; while one waits for its turn, comments say how many are before it."""
-    return EventStream(_with_comments(items), ending=ending, heartbeat=HEARTBEAT)
+    return EventStream(
+        _with_comments(items), framing=framing or Events(), ending=ending, heartbeat=HEARTBEAT
+    )
 
 
 async def _with_comments(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:

@@ -1,6 +1,7 @@
 """Errors -> HTTP, and the id of every request: the only translator.
 
-The body satisfies OpenAI's clients (`error`) and Jan-shaped ones (`message`). What is not a
+The body satisfies OpenAI's clients (`error`) and Jan-shaped ones (`message`); routes of an API
+that has another form say so in their rows. What is not a
 JanError is our own fault: a 500 with the request's id, under which the log has the reason. Logs
 hold no prompts, and an exception's text can quote one, so that text is logged at DEBUG only.
 """
@@ -12,6 +13,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -54,8 +56,23 @@ def error_body(error: JanError) -> ErrorBody:
     return ErrorBody(error=detail, message=error.message)
 
 
-def error_response(error: JanError) -> Response:
-    return json_response(error_body(error), status=error.status, headers=_error_headers(error))
+class ErrorForm(NamedTuple):
+    """The body of errors: its type, and what makes it."""
+
+    type: type[msgspec.Struct]
+    make: Callable[[JanError], msgspec.Struct]
+
+
+OUR_FORM = ErrorForm(ErrorBody, error_body)
+FormOf = Callable[[Scope], ErrorForm]
+
+
+def _our_form(_scope: Scope) -> ErrorForm:
+    return OUR_FORM
+
+
+def error_response(error: JanError, form: ErrorForm = OUR_FORM) -> Response:
+    return json_response(form.make(error), status=error.status, headers=_error_headers(error))
 
 
 def _error_headers(error: JanError) -> dict[str, str]:
@@ -98,13 +115,20 @@ class Errors:
 
     And `openai-processing-ms`, how long it took until it began. Handlers find the id in
     `request.state.request_id`. `mark` adds what else every answer carries to its headers, given the
-    request's. Once an answer has begun, an error can only break it off: that is what the server
-    below does when it is raised on.
+    request's; `form_of` gives the form of a request's errors. Once an answer has begun, an error
+    can only break it off: that is what the server below does when it is raised on.
     """
 
-    def __init__(self, app: ASGIApp, mark: Mark = lambda _headers, _sent: None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        mark: Mark = lambda _headers, _sent: None,
+        *,
+        form_of: FormOf = _our_form,
+    ) -> None:
         self._app = app
         self._mark = mark
+        self._form_of = form_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -122,7 +146,7 @@ class Errors:
             if answer.begun:
                 raise
             to = without_body(answer.send) if scope["method"] == "HEAD" else answer.send
-            await error_response(shown)(scope, receive, to)
+            await error_response(shown, self._form_of(scope))(scope, receive, to)
 
 
 class _Answer:

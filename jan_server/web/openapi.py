@@ -28,7 +28,7 @@ from jan_server.errors import (
     UnsupportedMediaType,
 )
 from jan_server.web.api_key import OPEN_PATHS
-from jan_server.web.errors import ErrorBody
+from jan_server.web.ndjson import MEDIA_TYPE
 from jan_server.web.paths import Pattern
 from jan_server.web.routing import READING_METHODS, Route
 
@@ -44,6 +44,10 @@ _ETAG = {"description": "Of the resource as it is now", "schema": {"type": "stri
 _STALE = {
     "description": "The file is broken there; this is its last good version that was seen",
     "schema": {"type": "string"},
+}
+_STREAMS = {
+    "text/event-stream": " A stream is events of `data: ` and this JSON.",
+    MEDIA_TYPE: " A stream is lines of this JSON.",
 }
 _RETRY_AFTER = {"description": "Seconds to wait before asking again", "schema": {"type": "integer"}}
 
@@ -95,7 +99,8 @@ class _Schemas:
     """The schema of each type in the table; `components` are those that are referred to."""
 
     def __init__(self, routes: Sequence[Route[Any]]) -> None:
-        types = [ErrorBody, *(type for route in routes for type in _types(route))]
+        forms = dict.fromkeys(route.error_form.type for route in routes)
+        types = [*forms, *(type for route in routes for type in _types(route))]
         queries = [route.query for route in routes if route.query]
         schemas, components = msgspec.json.schema_components([*types, *queries], ref_template=_REF)
         self._of = dict(zip([*types, *queries], schemas, strict=True))
@@ -215,8 +220,8 @@ def _success(route: Route[Any], schemas: _Schemas) -> Json:
     if route.response is not None:
         content |= _content("application/json", schemas.of(route.response))
     if route.event is not None:
-        content |= _content("text/event-stream", schemas.of(route.event))
-    streams = " A stream is events of `data: ` and this JSON." if route.event is not None else ""
+        content |= _content(route.streams, schemas.of(route.event))
+    streams = _STREAMS[route.streams] if route.event is not None else ""
     return {
         "description": f"Success.{streams}",
         **_etag_headers(route),
@@ -258,7 +263,7 @@ def _failure(
     return {
         "description": "\n".join(lines),
         **retry,
-        "content": _content("application/json", schemas.of(ErrorBody)),
+        "content": _content("application/json", schemas.of(route.error_form.type)),
     }
 
 

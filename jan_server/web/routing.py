@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from jan_server.errors import InvalidRequest, JanError, MethodNotAllowed, ReadOnly, RouteNotFound
+from jan_server.web.errors import OUR_FORM, ErrorForm
 from jan_server.web.paths import Pattern, decode_segment, fault, raw_path
 from jan_server.web.requests import DEFAULT_BODY_LIMIT
 from jan_server.web.responses import without_body
@@ -39,11 +40,13 @@ class Route(Generic[C]):
     """One row. `path` is below the router's prefix, unless `at_root`.
 
     `request`, `response`, `event` are types that msgspec can describe: the JSON body, the JSON
-    answer, one event of a `text/event-stream` answer. `query` is a Struct of the parameters.
+    answer, one event of a streamed answer, which is of the type `streams`. `query` is a Struct of
+    the parameters.
     `changes` marks a GET that changes something; other methods do anyway, and a foreign page may
     not ask for it. `keeps_nothing` marks what changes no file of the user: a read-only server does
     it too.
     `errors` are those that are the operation's own; common ones are given to the document.
+    `error_form` is the form of them all, of those too that are raised before the handler is called.
     `names` are the kinds of things that the body names, and that may be not found.
     """
 
@@ -59,8 +62,10 @@ class Route(Generic[C]):
     request_required: bool = True
     response: Any = None
     event: Any = None
+    streams: str = "text/event-stream"
     query: type[msgspec.Struct] | None = None
     errors: tuple[type[JanError], ...] = ()
+    error_form: ErrorForm = OUR_FORM
     names: tuple[str, ...] = ()
     changes: bool = False
     keeps_nothing: bool = False
@@ -82,6 +87,7 @@ class Place(Generic[C]):
         self.rows = rows
         self.allowed = (*rows, *(["HEAD"] if "GET" in rows else []), "OPTIONS")
         self.changes = "GET" in rows and rows["GET"].changes
+        self.error_form = next(iter(rows.values())).error_form
 
 
 class Found(NamedTuple, Generic[C]):
@@ -163,6 +169,11 @@ class Router(Generic[C]):
             return scope["method"] not in READING_METHODS
         found = self._find(scope)
         return found is not None and found.place.changes
+
+    def error_form(self, scope: Scope) -> ErrorForm:
+        """How this request's errors are told: all methods of a path do it in the same way."""
+        found = self._find(scope)
+        return found.place.error_form if found else OUR_FORM
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

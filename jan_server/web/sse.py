@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from jan_server.errors import JanError, ShuttingDown
-from jan_server.web.errors import error_body, translate
+from jan_server.web.errors import ErrorForm, error_body, translate
 from jan_server.web.responses import client_left, end_tasks
 
 logger = logging.getLogger(__name__)
 
+EVENT_STREAM = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
 SEND_SECONDS = 30.0
 
@@ -66,39 +67,87 @@ def format_comment(text: str = "") -> bytes:
     return f": {text}".rstrip().encode() + b"\n\n"
 
 
+class Framing(Protocol):
+    """How a stream is put into bytes. `end` is what follows the last event.
+
+    What gives no bytes is not sent.
+    """
+
+    media_type: str
+    end: bytes
+
+    def event(self, value: Any) -> bytes: ...
+    def error(self, error: JanError) -> bytes: ...
+
+
+class Events:
+    """Server-sent events, as OpenAI's: the error is an event, `[DONE]` follows the last one."""
+
+    media_type = EVENT_STREAM
+    end = DONE
+
+    def event(self, value: Any) -> bytes:
+        return format_event(value)
+
+    def error(self, error: JanError) -> bytes:
+        return format_error(error)
+
+
+class TypedEvents:
+    """Events that are told apart by their `type`: the tag of their Structs. No `[DONE]`.
+
+    An error is one too, in the form that the API has for it.
+    """
+
+    media_type = EVENT_STREAM
+    end = b""
+
+    def __init__(self, form: ErrorForm) -> None:
+        self._form = form
+
+    def event(self, value: Any) -> bytes:
+        if isinstance(value, Comment):
+            return format_event(value)
+        return format_event(Named(None, value.__struct_config__.tag, value))
+
+    def error(self, error: JanError) -> bytes:
+        return format_event(Named(None, "error", self._form.make(error)))
+
+
 class EventStream(Response):
-    """An answer of what `events` gives, each encoded as JSON, then `ending`.
+    """An answer of what `events` gives, each as `framing` has it, then its end, or `ending`.
 
     `opening`: a comment that is sent with the headers, before there is an event. `heartbeat`: a
     comment after so many silent seconds. `send_seconds`: a reader that takes nothing for so long
     loses its stream. The router's `closing` ends the stream with ShuttingDown.
     """
 
-    media_type = "text/event-stream"
-
     def __init__(
         self,
         events: AsyncIterator[Any],
         *,
-        ending: bytes = DONE,
+        framing: Framing = Events(),  # noqa: B008 - it holds nothing
+        ending: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         opening: str = "",
         heartbeat: float | None = None,
         send_seconds: float = SEND_SECONDS,
     ) -> None:
+        self.media_type = framing.media_type
         self.status_code = 200
         self.background = None
         self.init_headers(
             {"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})}
         )
         self._events = events
-        self._ending = ending
+        self._framing = framing
+        self._ending = framing.end if ending is None else ending
         self._opening = opening
         self._heartbeat = heartbeat
         self._send_seconds = send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        writer = _Writer(self, send, seconds=self._send_seconds)
+        writer = _Writer(self, send, self._framing.error, seconds=self._send_seconds)
         try:
             if scope["method"] == "HEAD":
                 await writer.write(b"", last=True)
@@ -131,7 +180,8 @@ class EventStream(Response):
             if self._opening:
                 await writer.write(format_comment(self._opening))
             async for value in self._events:
-                await writer.write(format_event(value))
+                if data := self._framing.event(value):
+                    await writer.write(data)
         except _ReaderStalled:
             raise
         except Exception as error:
@@ -149,9 +199,17 @@ class _ReaderStalled(Exception):
 class _Writer:
     """Sends whole events, the headers before the first of them."""
 
-    def __init__(self, response: Response, send: Send, *, seconds: float) -> None:
+    def __init__(
+        self,
+        response: Response,
+        send: Send,
+        format_error: Callable[[JanError], bytes],
+        *,
+        seconds: float,
+    ) -> None:
         self._response = response
         self._send = send
+        self._format_error = format_error
         self._seconds = seconds
         self._lock = asyncio.Lock()
         self.begun = False
@@ -176,7 +234,7 @@ class _Writer:
         """Ends the stream with the error; raises it where a status can still tell it."""
         if not self.begun:
             raise error
-        await self.write(format_error(error), last=True)
+        await self.write(self._format_error(error), last=True)
 
     async def _begin(self) -> None:
         if not self.begun:

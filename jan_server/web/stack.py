@@ -33,4 +33,4 @@ def stack(
     origins = Origins(allowed_origins)
     keyed: ASGIApp = ApiKey(router, api_key) if api_key else router
     guard = Guard(keyed, hosts=Hosts(allowed_hosts), origins=origins, changes=router.changes)
-    return Errors(guard, Cors(origins, vary=vary).mark)
+    return Errors(guard, Cors(origins, vary=vary).mark, form_of=router.error_form)

@@ -3,14 +3,18 @@
 import asyncio
 import logging
 
+import msgspec
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from jan_server.errors import EngineDied, FileBroken, InvalidRequest, JanError, MethodNotAllowed
-from jan_server.web.errors import Errors
+from jan_server.web.errors import ErrorForm, Errors
 from jan_server.web.responses import json_response
+from jan_server.web.routing import Route, Router
+from jan_server.web.stack import stack
 from tests.web.asgi import ask, ask_async, scope_of
 
 
@@ -31,6 +35,31 @@ def test_the_body_holds_openais_error_and_jans_message() -> None:
     }
     assert answer.status == 400
     assert answer.json() == {"error": detail, "message": "role is missing"}
+
+
+class Plain(msgspec.Struct):
+    error: str
+
+
+PLAIN = ErrorForm(Plain, lambda error: Plain(error.message))
+
+
+async def refuse(context: None, request: Request) -> Response:
+    raise InvalidRequest("no")
+
+
+def test_an_api_with_errors_of_another_form_has_them_whoever_raises_them() -> None:
+    rows = [Route("POST", "/other", refuse, error_form=PLAIN), Route("POST", "/ours", refuse)]
+    app = stack(Router(rows, None), api_key="k")
+    keyed = {"x-api-key": "k"}
+    assert ask(app, "POST", "/other", headers=keyed).json() == {"error": "no"}
+    assert ask(app, "GET", "/other", headers=keyed).json() == {
+        "error": "GET is not possible here; POST, OPTIONS is."
+    }
+    refused = ask(app, "POST", "/other")
+    assert (refused.status, list(refused.json())) == (401, ["error"])
+    assert ask(app, "POST", "/ours", headers=keyed).json()["message"] == "no"
+    assert ask(app, "POST", "/nowhere", headers=keyed).json()["error"]["code"] == "route_not_found"
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,24 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message
 
 from jan_server.errors import EngineDied, InvalidRequest, ShuttingDown
-from jan_server.web.errors import Errors
+from jan_server.web.errors import ErrorForm, Errors
+from jan_server.web.ndjson import Lines
 from jan_server.web.responses import json_response, while_connected
 from jan_server.web.routing import Route, Router
 from jan_server.web.sse import (
     DONE,
     Comment,
     EventStream,
+    Framing,
     Named,
+    TypedEvents,
     format_comment,
     format_error,
     format_event,
@@ -131,6 +135,46 @@ def test_a_stream_without_done_just_ends() -> None:
     answer = ask(streaming(Source(1), ending=b"", headers={"x-extra": "1"}), "GET", "/")
     assert answer.pieces == [b"data: 1\n\n", b""]
     assert answer.headers["x-extra"] == "1"
+
+
+class Said(msgspec.Struct, tag_field="type", tag="said"):
+    text: str
+
+
+class Told(msgspec.Struct):
+    error: str
+
+
+FORM = ErrorForm(Told, lambda error: Told(error.message))
+
+
+@pytest.mark.parametrize(
+    ("framing", "media_type", "pieces"),
+    [
+        (
+            TypedEvents(FORM),
+            "text/event-stream; charset=utf-8",
+            [
+                b": 1 ahead\n\n",
+                b'event: said\ndata: {"type":"said","text":"a"}\n\n',
+                b'event: error\ndata: {"error":"gone"}\n\n',
+            ],
+        ),
+        (
+            Lines(FORM),
+            "application/x-ndjson",
+            [b'{"type":"said","text":"a"}\n', b'{"error":"gone"}\n'],
+        ),
+    ],
+)
+def test_other_framings_are_the_same_stream_in_other_bytes(
+    framing: Framing, media_type: str, pieces: list[bytes]
+) -> None:
+    source = Source(Comment("1 ahead"), Said("a"), EngineDied("gone"))
+    answer = ask(streaming(source, framing=framing), "GET", "/")
+    assert (answer.headers["content-type"], answer.pieces) == (media_type, pieces)
+    whole = ask(streaming(Source(Said("a")), framing=framing), "GET", "/")
+    assert whole.pieces[1:] == [b""]
 
 
 def test_an_opening_comment_takes_the_headers_along_before_there_is_an_event() -> None:
