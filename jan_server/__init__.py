@@ -10,6 +10,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     downloads remote hardware models  getting a model; another server; the machine; which models
     aliases                           shorter names of models
     completions                       a chat, a text, an embedding: request -> prompt -> answer
+    dialects                          other APIs than OpenAI's chat, in terms of it
     appending following               messages that are written together; thread.json follows them
     importing removing                a file becomes a model; a model goes to the trash
     expiring                          the trash is emptied of what is over

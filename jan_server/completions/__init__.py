@@ -25,6 +25,8 @@ from jan_server.engines.pool import Pool
 from jan_server.models import Models
 from jan_server.remote import Remotes
 
+__all__ = ["Chats", "Completions"]
+
 
 class Completions:
     """What the models that are there can be asked for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Set
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -90,18 +91,24 @@ READ_ELSEWHERE = {"safety_identifier", "guided_json", "guided_regex", "guided_gr
 
 
 class Fields:
-    """The fields of one kind of request. Unknown ones are ignored, and logged once."""
+    """The fields of one kind of request. Unknown ones are ignored, and logged once.
+
+    `refused` and `instead` are as above; `also` are known and have no
+    effect, or are read elsewhere.
+    """
 
     def __init__(
         self,
         kind: type[Struct],
         refused: Mapping[str, tuple[Any, ...]],
-        instead: Mapping[str, str],
+        instead: Mapping[str, str] = MappingProxyType({}),
+        *,
+        also: Set[str] = frozenset(),
     ) -> None:
         self._kind = kind
         self._refused = refused
         self._instead = instead
-        self._known = _known(kind, refused.keys())
+        self._known = frozenset({*kind.__struct_fields__, *refused, *also})
         self._logged: set[str] = set()
 
     def check(self, sent: Mapping[str, Any]) -> None:
@@ -125,21 +132,14 @@ class Fields:
                 )
 
 
-def _known(kind: type[Struct], refused: Set[str]) -> frozenset[str]:
-    return frozenset(
-        {
-            *kind.__struct_fields__,
-            *(name for row in parameters.ROWS for name in row.names),
-            *refused,
-            *READ_ELSEWHERE,
-            *WITHOUT_EFFECT,
-        }
-    )
+_ALSO = frozenset(
+    {*(name for row in parameters.ROWS for name in row.names), *READ_ELSEWHERE, *WITHOUT_EFFECT}
+)
 
 
 def of_chats() -> Fields:
-    return Fields(ChatCompletionRequest, REFUSED_IN_CHATS, INSTEAD)
+    return Fields(ChatCompletionRequest, REFUSED_IN_CHATS, INSTEAD, also=_ALSO)
 
 
 def of_texts() -> Fields:
-    return Fields(CompletionRequest, REFUSED_IN_TEXTS, INSTEAD_IN_TEXTS)
+    return Fields(CompletionRequest, REFUSED_IN_TEXTS, INSTEAD_IN_TEXTS, also=_ALSO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jan_server.routes import (
+    anthropic,
     assistants,
     chat,
     completions,
@@ -29,6 +30,7 @@ API: list[Route[Services]] = [
     *importing.ROUTES,
     *downloads.ROUTES,
     *chat.ROUTES,
+    *anthropic.ROUTES,
     *completions.ROUTES,
     *embeddings.ROUTES,
     *tokens.ROUTES,
