@@ -50,7 +50,7 @@ def check_engine(asked: Asked | None, *, constrains: bool) -> None:
     """Raises ParameterNotSupported where the engine can hold no answer to a constraint."""
     if asked and not constrains:
         raise ParameterNotSupported(
-            f"This model's engine cannot honour {asked.field!r}: leave it out.",
+            f"{asked.place}: this model's engine cannot honour it: leave it out.",
             param=asked.place,
         )
 

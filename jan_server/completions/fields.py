@@ -111,15 +111,18 @@ class Fields:
         self._known = frozenset({*kind.__struct_fields__, *refused, *also})
         self._logged: set[str] = set()
 
-    def check(self, sent: Mapping[str, Any]) -> None:
-        """Raises ParameterNotSupported for the first that asks for what cannot be honoured."""
+    def check(self, sent: Mapping[str, Any], *, at: str = "$") -> None:
+        """Raises ParameterNotSupported for the first that asks for what cannot be honoured.
+
+        `at` is where in the request these fields are.
+        """
         for name, harmless in self._refused.items():
             value = sent.get(name)
             if value is not None and value not in harmless:
                 other = self._instead.get(name)
                 do = f"send {other!r} instead" if other else "leave it out"
                 raise ParameterNotSupported(
-                    f"This server cannot honour {name!r}: {do}.", param=f"$.{name}"
+                    f"This server cannot honour {name!r}: {do}.", param=f"{at}.{name}"
                 )
         self._log_unknown(sent)
 

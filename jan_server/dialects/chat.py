@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from jan_server.completions import Chats
+from jan_server.completions import Chats, Texts
 from jan_server.engines.base import Queued
 from jan_server.errors import InvalidRequest
 from jan_server.types.chat import ChatCompletionChunk, ChatCompletionRequest
@@ -23,16 +23,20 @@ Reason = Literal["stop", "length", "tool_calls"]
 
 
 class Translated(NamedTuple):
-    """A chat completion's JSON; `names` are places in it -> those in the request it came from."""
+    """A chat completion's JSON; `names` are places in it -> those in the request it came from.
+
+    `type` says when it is a completion of plain text.
+    """
 
     sent: dict[str, Any]
     names: Mapping[str, str]
+    type: type[Any] = ChatCompletionRequest
 
     @property
-    def request(self) -> ChatCompletionRequest:
+    def request(self) -> Any:
         """With the usage in each chunk, where the answer is made here."""
         options = {"include_usage": True, "continuous_usage_stats": True}
-        return msgspec.convert({**self.sent, "stream_options": options}, ChatCompletionRequest)
+        return msgspec.convert({**self.sent, "stream_options": options}, self.type)
 
     @property
     def to_send(self) -> dict[str, Any]:
@@ -95,11 +99,11 @@ class Ended(NamedTuple):
 Part = Queued | Begun | Text | Thought | Call | Arguments | Likelihoods | Ended
 
 
-async def parts(chats: Chats, asked: Translated, *, client: str) -> AsyncGenerator[Part]:
+async def parts(chats: Chats | Texts, asked: Translated, *, client: str) -> AsyncGenerator[Part]:
     """The answer as it grows. Begun and Ended come once each. Raises as Chats.stream."""
     reader = Reader()
     with naming(asked.names):
-        stream = chats.stream(asked.request, asked.to_send, client=client)
+        stream: AsyncGenerator[Any] = chats.stream(asked.request, asked.to_send, client=client)
         async with aclosing(stream):
             async for item in stream:
                 if isinstance(item, Queued):
@@ -131,7 +135,7 @@ def renamed(text: str, names: Mapping[str, str]) -> str:
 
 
 class Reader:
-    """Reads the chunks of one choice."""
+    """Reads the chunks of one choice, of a chat or of plain text."""
 
     def __init__(self) -> None:
         self._begun = False
@@ -161,7 +165,7 @@ class Reader:
             yield Likelihoods(tokens)
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):
             yield Thought(thought)
-        if text := delta.get("content"):
+        if text := delta.get("content") or choice.get("text"):
             yield Text(text)
         for call in delta.get("tool_calls") or ():
             yield from self._read_call(call)

@@ -17,6 +17,7 @@ from jan_server.routes import (
     jan05,
     messages,
     models,
+    ollama,
     runs,
     threads,
     tokens,
@@ -41,6 +42,7 @@ API: list[Route[Services]] = [
     *events.ROUTES,
     *trash.ROUTES,
     *diagnostics.ROUTES,
+    *ollama.ROUTES,
     *health.ROUTES,
     *jan05.ROUTES,
 ]
