@@ -15,9 +15,10 @@ from pathlib import PurePath
 from typing import Any
 
 from jan_server import ids, quantization
+from jan_server.gguf import parts_of
 from jan_server.importing.selection import Selection, is_projector
 from jan_server.store import headers
-from jan_server.store.weights import is_gguf, parts_of
+from jan_server.store.weights import is_gguf
 
 CONTEXT = 4096
 """Tokens, also where the file could hold more: as in the catalogue, for the sake of memory."""

@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from jan_server import gguf
 from jan_server.errors import ModelCannotRun, NotImportable
+from jan_server.gguf import parts_of
 from jan_server.store.signature import Signature, signature_of
-from jan_server.store.weights import is_gguf, parts_of
+from jan_server.store.weights import is_gguf
 
 SHOWN = 5
 """How many names a message lists."""
