@@ -25,6 +25,7 @@ from jan_server.importing import Importing
 from jan_server.models import Models
 from jan_server.remote import Remotes
 from jan_server.removing import Removing
+from jan_server.replying import Replying
 from jan_server.runs import Runs
 from jan_server.settings import Settings
 from jan_server.store import Document, Store
@@ -106,6 +107,7 @@ class Services:
             default_assistant=settings.default_assistant,
             changed=self.following.thread_changed,
         )
+        self.replying = Replying(self.store, self.runs, self.events)
         self.expiring = Expiring(partial(self.store.expire, days=settings.trash_days))
         self.closing = asyncio.Event()
 
@@ -122,6 +124,8 @@ class Services:
             self.store.keep()
             self.watcher.start()
             threading.Thread(target=self._read_folder, name="first scan", daemon=True).start()
+            if not self.settings.read_only:
+                self.replying.start()
 
     def describe_model(self) -> str:
         """For the start line: the default model and what would compute it."""
@@ -133,6 +137,7 @@ class Services:
 
     async def drain(self, seconds: float) -> None:
         """Refuse new chats, let running answers end, for so long at most; end open streams."""
+        await self.replying.close()
         await asyncio.gather(
             self.pool.drain(seconds), self.remotes.drain(seconds), self.runs.drain(seconds)
         )
@@ -142,6 +147,7 @@ class Services:
         """Streams and answers that still run end with ShuttingDown."""
         self.closing.set()
         self.importing.close()
+        await self.replying.close()
         await self.runs.close()
         await self.pool.close()
         await self.remotes.close()

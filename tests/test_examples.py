@@ -166,6 +166,20 @@ def test_what_happens_is_printed_until_the_server_stops(data_folder):
     assert watching.returncode == 0
 
 
+def test_a_chat_by_file_is_answered_in_the_file(data_folder, echo):
+    settings = Settings(data_folder=data_folder, fsync=False, default_model=echo)
+    with served(settings) as base:
+        run(base, "curl", "-sS", f"{base}/v1/threads")
+        environment = {**os.environ, "JAN_DATA_FOLDER": str(data_folder)}
+        command = [sys.executable, EXAMPLES / "chat_by_file.py", "Hello", "there"]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=120, check=True
+        )
+    assert done.stdout == "Hello there\n"
+    lines = (data_folder / "threads/by-file/messages.jsonl").read_text().splitlines()
+    assert [json.loads(line)["role"] for line in lines] == ["user", "assistant"]
+
+
 def test_the_sample_folder_is_served_whole_and_left_as_it_is(tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(SAMPLE, folder, ignore=shutil.ignore_patterns(".jan_server", "*.gguf"))

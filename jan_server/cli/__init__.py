@@ -26,6 +26,7 @@ COMMANDS = (
     Row("import", "Models", "Make a model of a .gguf that lies here.", module="importing"),
     Row("remove", "Models", "Unload a model and move it to the trash."),
     Row("run", "Chats", "Chat with a model in the terminal, or have it answer one prompt."),
+    Row("watch", "Chats", "Answer what is written into threads by hand."),
     Row("threads", "Chats", "Read the threads of the data folder: list, show, search."),
     Row("doctor", "Care", "Say what is wrong in the data folder, and mend it."),
     Row("torture", "Care", "Kill a server again and again: does it lose anything?"),

@@ -91,6 +91,14 @@ class ThreadRuns:
         # By the run alone: a folder that is renamed meanwhile is still its answerer's.
         return self._shared.claims.claim(f"runs/{id}")
 
+    def claim_replying(self) -> Claim | None:
+        """Take it to answer what people write into the thread; None when somebody does.
+
+        Raises NotFound, and as Locks.claim.
+        """
+        self._shared.threads.folder(self.thread_id)
+        return self._shared.claims.claim(f"replying/{self.thread_id}")
+
     def _added_by_hand(self, folder: Path, id: str) -> dict[str, Any]:
         values = [record.value for record in self._history(folder).records if record.value]
         last = [value for value in values if value.get("id") == id][-1:]
