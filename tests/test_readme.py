@@ -47,6 +47,15 @@ def test_the_transcript_of_runs_is_true(smollm2_folder, tmp_path):
     assert printed == expected
 
 
+@pytest.mark.model
+def test_the_transcript_of_a_chat_by_file_is_true(smollm2_folder, tmp_path):
+    (tmp_path / "data/threads").mkdir(parents=True)
+    (tmp_path / "data/models").symlink_to(smollm2_folder / "models")
+    with served(Settings(data_folder=tmp_path / "data", fsync=False)) as base:
+        printed, expected = _pasted("Chat by file", base=base, cwd=tmp_path)
+    assert printed == expected
+
+
 def _pasted(section, *, base, cwd):
     """What the first commands of a section print, and what it says they do; nothing on stderr."""
     part = README.read_text().partition(f"## {section}\n")[2]
