@@ -190,6 +190,24 @@ def test_answers_at_once_share_the_cores(
     assert set(answers) == {1}
 
 
+def test_an_answer_that_is_out_leaves_all_cores_to_others(
+    tiny: Tiny, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[int] = []
+    monkeypatch.setattr(cores, "share", lambda _cores, shared: answers.append(shared) or 1)
+    model = load(msgspec.structs.replace(tiny("spm untied"), slots=2))
+    prompt = model.tokenize("Hello world")
+    chat = model.generate(prompt, GenerationRequest(prompt="", max_tokens=2), slot=0)
+    while not isinstance(next(chat), Finished):
+        pass
+    answers.clear()
+    list(model.embed(prompt, slot=1))
+    assert set(answers) == {1}
+    # What it leaves behind is no answer.
+    assert next(chat, None) is None
+    assert answers[-1] == 0
+
+
 def test_every_slot_is_warm_before_the_first_prompt(
     tiny: Tiny, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
