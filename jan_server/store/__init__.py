@@ -88,6 +88,7 @@ from jan_server.store.runs import ThreadRuns
 from jan_server.store.sums import VerifiedSums
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
+from jan_server.store.weights import model_files
 
 _OR_READ_ONLY = ". Start with --read-only to look at it and chat without changing anything."
 
@@ -317,6 +318,14 @@ class Store:
     def _library(self) -> Library:
         folders = self._collection(paths.MODELS)
         todays = self._collection(paths.LLAMACPP)
+
+        def folder_weights(id: str) -> Path | None:
+            try:
+                document = folders.get(id)
+            except JanError:  # It has none, or cannot be read.
+                return None
+            return model_files(document.path, self.root, document.value).weights
+
         files = FileModels(
             folders.place,
             files=self.files,
@@ -324,6 +333,7 @@ class Store:
             trash=self.trash,
             publish=self._publish,
             is_taken=lambda id: folders.has(id) or todays.has(id),
+            weights_of=folder_weights,
         )
         return Library(folders, todays, files)
 

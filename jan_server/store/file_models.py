@@ -72,7 +72,11 @@ Before = Mapping[Path, FileModel]
 
 
 class FileModels:
-    """Those of one data folder. `is_taken` says which ids a model that is a folder has."""
+    """Those of one data folder.
+
+    `is_taken` says which ids a model that is a folder has, and `weights_of` what it weighs: that is
+    no model of its own.
+    """
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class FileModels:
         trash: Trash,
         publish: Publish,
         is_taken: Callable[[str], bool],
+        weights_of: Callable[[str], Path | None],
     ) -> None:
         self._place = place
         self._files = files
@@ -90,6 +95,7 @@ class FileModels:
         self._trash = trash
         self._publish = publish
         self._is_taken = is_taken
+        self._weights_of = weights_of
         self._guard = threading.RLock()
         self._known: dict[str, FileModel] = {}
         self._is_complete = False
@@ -316,7 +322,10 @@ class FileModels:
         models: dict[str, FileModel] = {}
         for model in sorted(found, key=lambda model: os.fsencode(model.where)):
             id = model.said_id
-            if id in models or self._is_taken(id):
+            is_taken = self._is_taken(id)
+            if is_taken and is_gguf(model.path.name) and self._weights_of(id) == model.path:
+                continue
+            if id in models or is_taken:
                 id = model.long_id
             document = model.document
             if document is not None and document.id != id:
@@ -331,8 +340,8 @@ class FileModels:
     ) -> None:
         for id in [*old, *(id for id in new if id not in old)]:
             change = _change(old.get(id), new.get(id))
-            if change is None:
-                continue
+            if change is None or (change == "deleted" and self._is_taken(id)):
+                continue  # Who has the id now tells of it.
             model = new.get(id)
             problem = " ".join(self._told(model)) if model and model.problem else None
             self._publish(Event(kind="model", id=id, change=change, cause=cause, problem=problem))

@@ -195,6 +195,28 @@ def test_todays_models_are_told_by_the_id_that_reaches_them(
     assert told(events) == ["model updated m@llamacpp"]
 
 
+def test_weights_that_a_manifest_names_are_no_model_of_their_own(
+    root: Path, store: Store, events: list[Event]
+) -> None:
+    write(root / "models/m.gguf", "weights")
+    store.look_everywhere()
+    assert listed(store) == ["m"]
+    write(root / "models/m/model.json", '{"settings": {"llama_model_path": "models/m.gguf"}}')
+    store.look([root / "models/m/model.json"])
+    assert told(events) == ["model created m"]
+    assert listed(store) == ["m"]
+    assert store.models.get("m").path == root / "models/m/model.json"
+    write(root / "models/m/model.json", "{")
+    store.look([root / "models/m/model.json"])
+    events.clear()
+    write(root / "models/m/model.json", '{"settings": {"llama_model_path": "other.gguf"}}')
+    store.look([root / "models/m/model.json"])
+    assert told(events) == ["model updated m", "model created m@m"]
+    shutil.rmtree(root / "models/m")
+    store.look([root / "models/m"])
+    assert sorted(told(events)) == ["model created m", "model deleted m", "model deleted m@m"]
+
+
 def test_weights_that_go_into_the_folder_are_told(
     root: Path, store: Store, events: list[Event]
 ) -> None:
