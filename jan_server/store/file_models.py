@@ -27,9 +27,10 @@ import msgspec
 
 from jan_server import ids
 from jan_server.errors import FileBroken, FileUnreadable, LiesOutside, NotFound
-from jan_server.events import Cause, Change, Event, Publish
+from jan_server.events import Cause, Event, Publish
 from jan_server.store import model_formats, paths, yml
 from jan_server.store.document import Document
+from jan_server.store.file_model import FileModel, change_of
 from jan_server.store.files import Files
 from jan_server.store.locks import Locks
 from jan_server.store.paths import Place
@@ -38,33 +39,7 @@ from jan_server.store.signature import Signature, now, signature_at
 from jan_server.store.trash import Trash
 from jan_server.store.weights import METADATA, ModelFiles, gguf_names, is_gguf, is_yml, model_files
 
-_CORTEX = frozenset({"cortex.so", "huggingface.co", "imported"})
-
 Documents = list[Document]
-
-
-class FileModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` is the `.yml`, or the weights themselves, and `where` that below `models/` without
-    its suffix. `document` is None when there never was a good one; `problem` is what it is now.
-    """
-
-    path: Path
-    where: str
-    signature: Signature
-    is_settled: bool
-    id: str = ""
-    document: Document | None = None
-    problem: Problem | None = None
-    weights: Signature | None = None
-
-    @property
-    def long_id(self) -> str:
-        return f"{self.said_id}@{self.where.replace('/', ':')}"
-
-    @property
-    def said_id(self) -> str:
-        said = str(self.document.value.get("id", "")) if self.document else ""
-        return said if ids.is_lookup_id(said, kind="model") else _id_of_path(self.where)
 
 
 Before = Mapping[Path, FileModel]
@@ -106,6 +81,8 @@ class FileModels:
     def look(self, cause: Cause = "file") -> Mapping[str, FileModel]:
         """Look at all of them again, and tell what has changed; by their ids."""
         with self._guard:
+            if not self._place.root.is_dir():  # Moved away: that all is gone would not be true.
+                return self._known
             before = {model.path: model for model in self._known.values()}
             found = [self._read(path, before.get(path)) for path in self._walk(before)]
             after = self._addressed([model for model in found if model is not None])
@@ -339,31 +316,12 @@ class FileModels:
         self, old: Mapping[str, FileModel], new: Mapping[str, FileModel], cause: Cause
     ) -> None:
         for id in [*old, *(id for id in new if id not in old)]:
-            change = _change(old.get(id), new.get(id))
+            change = change_of(old.get(id), new.get(id))
             if change is None or (change == "deleted" and self._is_taken(id)):
                 continue  # Who has the id now tells of it.
             model = new.get(id)
             problem = " ".join(self._told(model)) if model and model.problem else None
             self._publish(Event(kind="model", id=id, change=change, cause=cause, problem=problem))
-
-
-def _change(old: FileModel | None, new: FileModel | None) -> Change | None:
-    if new is None:
-        return "deleted"
-    if new.problem is not None:
-        return "broken" if old is None or old.problem != new.problem else None
-    if old is None:
-        return "created"
-    is_same = (old.problem, old.signature, old.weights) == (None, new.signature, new.weights)
-    return None if is_same else "updated"
-
-
-def _id_of_path(where: str) -> str:
-    """As cortex named a model that it got there; else the path."""
-    home, _, rest = where.partition("/")
-    if home not in _CORTEX or not rest:
-        return where.removesuffix("/model")
-    return (rest.removesuffix("/model") or rest).replace("/", ":")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -179,6 +179,18 @@ def test_what_changes_is_told(root: Path, store: Store, events: list[Event]) -> 
     assert told(events) == ["model deleted m"]
 
 
+def test_of_a_folder_that_was_moved_away_nothing_is_told(
+    root: Path, store: Store, events: list[Event]
+) -> None:
+    write(root / B, yml("m"))
+    store.look_everywhere()
+    root.rename(root.with_name("away"))
+    store.models.files.look()
+    assert told(events) == []
+    root.with_name("away").rename(root)
+    assert listed(store) == ["m"]
+
+
 def test_todays_models_are_told_by_the_id_that_reaches_them(
     root: Path, store: Store, events: list[Event]
 ) -> None:

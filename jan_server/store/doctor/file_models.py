@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jan_server.store.doctor.found import Found, found
 from jan_server.store.doctor.spots import Spot
-from jan_server.store.file_models import FileModel
+from jan_server.store.file_model import FileModel
 from jan_server.store.paths import Place
 
 
