@@ -34,11 +34,12 @@ from jan_server.services import Services
 from jan_server.settings import Settings
 from jan_server.types.importing import ImportedModel, Mode
 
+PATH = click.Path(path_type=Path, readable=False)  # What cannot be read we say ourselves.
 DONE = {"copy": "copied", "link": "linked to", "move": "moved"}
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="FILE", type=PATH)
 @click.option(
     "--name", "id", metavar="ID", help="The model's id. Default: made of the file's name."
 )
@@ -53,7 +54,7 @@ DONE = {"copy": "copied", "link": "linked to", "move": "moved"}
 )
 @click.option(
     "--mmproj",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="The projector of a model that sees; it goes along.",
 )

@@ -109,8 +109,10 @@ def _one_model(files: Sequence[Path], projectors: Sequence[Path]) -> tuple[Path,
 
 def _parts_of(file: Path) -> tuple[Path, ...]:
     parts = parts_of(file)
-    if file not in parts:
+    if not parts:
         return (file,)
+    if file not in parts:
+        raise NotImportable(f"{file.name} is called as a part that cannot be. Rename it.")
     missing = [part for part in parts if not part.exists()]
     if 0 < len(missing) < len(parts):
         raise NotImportable(

@@ -521,24 +521,57 @@ os.execv(sys.executable, [sys.executable, "-m", "jan_server", *sys.argv[1:]])
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets root do without its rights")
+def unprivileged(*arguments):
+    """What a command says that is not root's, whoever runs the tests."""
+    return subprocess.run(
+        [sys.executable, "-c", UNPRIVILEGED, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux lets root do without its rights"
+)
+
+
+@linux_only
 @pytest.mark.parametrize("mode", MODES)
 def test_a_folder_that_may_not_be_written_to_is_said(outside, data_folder, mode, services):
     path = small_gguf(outside / "m.gguf")
     (data_folder / "models").chmod(0o500)
     try:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-c", UNPRIVILEGED),
-                *("import", path, f"--{mode}", "--data-folder", data_folder),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = unprivileged("import", path, f"--{mode}", "--data-folder", data_folder)
     finally:
         (data_folder / "models").chmod(0o700)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "cannot be changed" in done.stderr.replace("\n", " ")
+    assert "cannot be changed" in done.stderr
     assert nothing_is_left(data_folder)
     assert path.exists()
+
+
+@linux_only
+@pytest.mark.parametrize("mode", MODES)
+def test_a_source_that_may_not_be_read_is_said(outside, data_folder, mode, services):
+    path = small_gguf(outside / "m.gguf")
+    path.chmod(0)
+    done = unprivileged("import", path, f"--{mode}", "--data-folder", data_folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "jan_server: m.gguf cannot be read: Permission denied.\n"
+    assert nothing_is_left(data_folder)
+
+
+@linux_only
+def test_an_original_in_a_folder_that_may_not_be_changed_is_left_and_said(
+    outside, data_folder, services
+):
+    path = small_gguf(outside / "m.gguf")
+    outside.chmod(0o500)
+    try:
+        done = unprivileged("import", path, "--move", "--data-folder", data_folder)
+    finally:
+        outside.chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    assert f"{path} could not be removed, and is left" in done.stdout
+    assert (data_folder / "models/m/m.gguf").read_bytes() == path.read_bytes()

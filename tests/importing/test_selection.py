@@ -77,8 +77,17 @@ def test_parts_of_two_models_are_not_mixed(outside):
     )
 
 
-@pytest.mark.parametrize("name", ["m-00004-of-00003.gguf", "m-00000-of-00000.gguf"])
-def test_a_name_that_only_looks_like_a_parts_is_a_name(outside, name):
+@pytest.mark.parametrize("name", ["m-00004-of-00003.gguf", "m-00000-of-00001.gguf"])
+def test_a_name_that_only_looks_like_a_parts_is_refused(outside, name):
+    """Nobody would find the model by it."""
+    expected = f"{name} is called as a part that cannot be. Rename it."
+    assert refusal(small_gguf(outside / name)) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["m-00001-of-00001.gguf", "m-00000-of-00000.gguf", "m-1-of-2.gguf"]
+)
+def test_a_name_that_is_no_parts_or_the_only_ones_is_a_name(outside, name):
     assert chosen(small_gguf(outside / name)) == ([name], None)
 
 

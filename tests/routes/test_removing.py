@@ -7,6 +7,7 @@ import os
 import shutil
 
 import httpx2
+import msgspec
 import pytest
 
 from jan_server.errors import JanError
@@ -335,11 +336,14 @@ def test_what_lies_outside_stays_loaded(client, outside, data_folder):
 
 def test_a_model_that_is_on_its_way_is_a_409(client, write, monkeypatch, data_folder):
     write(f"models/{CATALOGUED}/model.json", {})
-    downloads = client.app.state.services.downloads
-    monkeypatch.setitem(downloads._states, CATALOGUED, object())
+    models = client.app.state.services.models
+    coming = msgspec.structs.replace(models.get(CATALOGUED), state="downloading")
+    monkeypatch.setattr(models, "get", lambda _id: coming)
+    before = tree(data_folder)
     answer = client.delete(f"/v1/models/{CATALOGUED}")
     assert refused(answer) == (409, "model_downloading")
     assert f"DELETE /v1/models/download/{CATALOGUED}" in answer.json()["message"]
+    assert tree(data_folder) == before
 
 
 def test_a_remote_model_is_only_its_manifest(client, write, data_folder):
