@@ -7,6 +7,7 @@ to be moved; then it goes when the model is there.
 
     selection   which files are meant: parts of a split file, a projector beside it
     manifest    what they are called, and what is written into model.json
+    originals   the user's own files: read, and watched for changes
     placing     copies, links, moves
     serving     what a request may name; the server's imports
 """

@@ -27,11 +27,9 @@ from jan_server.errors import (
     AlreadyExists,
     DiskFull,
     FileUnreadable,
-    ImportFailed,
     ImportStopped,
     JanError,
     NotFound,
-    NotImportable,
     NotWritable,
 )
 from jan_server.importing.manifest import (
@@ -41,18 +39,25 @@ from jan_server.importing.manifest import (
     shown_name,
     suggested_id,
 )
+from jan_server.importing.originals import (
+    changed,
+    check_is_the_same,
+    check_movable,
+    chunks,
+    disk_of,
+    written_path,
+)
 from jan_server.importing.selection import ModelFile, Selection
 from jan_server.models import Models
 from jan_server.store import Store
 from jan_server.store.doctor.names import is_stale
 from jan_server.store.files import TEMPORARY
 from jan_server.store.paths import MODELS
-from jan_server.store.signature import signature_at, signature_of
+from jan_server.store.signature import signature_at
 from jan_server.types.importing import ImportedFile, ImportedModel, Mode
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 1 << 20
 SCRATCH = f"{TEMPORARY}import-"
 """Begins the name of a folder that one import works in."""
 
@@ -164,7 +169,7 @@ class _Job:
 
     def link(self) -> ImportedModel:
         """A folder with a manifest that names the files where they are."""
-        paths = [_written(file.path) for file in self._files.files]
+        paths = [written_path(file.path) for file in self._files.files]
         self._store.models.folders.create(
             self._id, lambda _id: {MODELS.document: self._manifest(paths)}
         )
@@ -173,7 +178,7 @@ class _Job:
     def place(self) -> ImportedModel:
         """A folder with the files in it."""
         if self._mode == "move":
-            _check_movable(self._files)
+            check_movable(self._files)
         names = file_names(self._files)
         folder = self._store.models.place.path / self._id
         with _scratch(self._store) as scratch:
@@ -204,8 +209,8 @@ class _Job:
 
     def _check_space(self, scratch: Path) -> None:
         """Weights in the trash give way. Raises DiskFull before anything is written."""
-        disk = _disk(scratch) if self._mode == "move" else None
-        copied = [file for file in self._files.files if disk is None or _disk(file.path) != disk]
+        disk = disk_of(scratch) if self._mode == "move" else None
+        copied = [file for file in self._files.files if disk is None or disk_of(file.path) != disk]
         self._to_copy = sum(file.signature.size for file in copied)
         if copied:
             self._store.make_room(self._to_copy)
@@ -223,14 +228,14 @@ class _Job:
                 check_space(target.parent, file.signature.size)
             return False
         if signature_at(target) != file.signature:
-            raise _changed(file)
+            raise changed(file)
         return True
 
     def _copy(self, file: ModelFile, target: Path) -> None:
         sum = hashlib.sha256()
 
         def hashed() -> Iterator[bytes]:
-            for chunk in _chunks(file):
+            for chunk in chunks(file):
                 if self._stopped.is_set():
                     raise ImportStopped(f"The import of {file.path.name} was stopped.")
                 sum.update(chunk)
@@ -257,7 +262,7 @@ class _Job:
         left = []
         for file, name in zip(self._files.files, names, strict=True):
             try:
-                _check_is_the_same(file, folder / name)
+                check_is_the_same(file, folder / name)
                 self._store.files.remove(file.path)
             except (JanError, OSError) as error:
                 logger.warning("After the move of %s: %s", file.path, error)
@@ -290,26 +295,6 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _written(path: Path) -> str:
-    """A path as model.json can hold it."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise NotImportable(
-            f"The path of {path.name!r} is not UTF-8, so model.json cannot name it: copy the file."
-        ) from error
-    return str(path)
-
-
-def _check_movable(files: Selection) -> None:
-    for file in files.files:
-        if file.path.is_symlink():
-            raise NotImportable(
-                f"{file.path} is a link: to move it would not move the file. Name the file itself, "
-                "or copy it."
-            )
-
-
 @contextlib.contextmanager
 def _scratch(store: Store) -> Iterator[Path]:
     """A folder of our own on the disk where models lie: taking a name there is one step."""
@@ -326,44 +311,3 @@ def _scratch(store: Store) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _chunks(file: ModelFile) -> Iterator[bytes]:
-    """The bytes of a source that is, and stays, what its header was read of."""
-    try:
-        with file.path.open("rb", buffering=0) as source:
-            _check_unchanged(file, source.fileno())
-            while chunk := source.read(CHUNK):
-                yield chunk
-            _check_unchanged(file, source.fileno())
-    except OSError as error:
-        raise ImportFailed(f"{file.path.name} cannot be read: {error.strerror}.") from error
-
-
-def _check_unchanged(file: ModelFile, fd: int) -> None:
-    if signature_of(os.fstat(fd)) != file.signature:
-        raise _changed(file)
-
-
-def _changed(file: ModelFile) -> ImportFailed:
-    return ImportFailed(
-        f"{file.path.name} was changed while it was imported. Try again when it is finished."
-    )
-
-
-def _disk(path: Path) -> int | None:
-    try:
-        return path.stat().st_dev
-    except OSError:  # It is gone: whoever reads it says so.
-        return None
-
-
-def _check_is_the_same(file: ModelFile, placed: Path) -> None:
-    """Before an original is removed: it is still what was copied, or the very same file.
-
-    Race: what another program puts there after this would be removed.
-    """
-    status = file.path.lstat()
-    is_same = os.path.samestat(status, placed.lstat()) or signature_of(status) == file.signature
-    if not is_same:
-        raise ImportFailed(f"{file.path.name} is another file than the one that was imported.")

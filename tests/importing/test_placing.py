@@ -28,7 +28,7 @@ from jan_server.errors import (
     NotImportable,
     ReadOnly,
 )
-from jan_server.importing import import_model, placing, select
+from jan_server.importing import import_model, originals, placing, select
 from jan_server.services import Services
 from jan_server.settings import Settings
 from jan_server.store import Store
@@ -357,7 +357,7 @@ def test_a_source_that_changed_since_its_header_was_read_is_not_taken(
 def test_a_source_that_changes_while_it_is_copied_is_not_taken(
     bring, outside, data_folder, monkeypatch
 ):
-    monkeypatch.setattr(placing, "CHUNK", 100_000)
+    monkeypatch.setattr(originals, "CHUNK", 100_000)
     path = write_tiny_gguf(outside / "m.gguf")
 
     def write_to_it(_done, _total):
@@ -372,7 +372,7 @@ def test_a_source_that_changes_while_it_is_copied_is_not_taken(
 
 
 def test_a_stop_leaves_nothing(bring, outside, data_folder, monkeypatch):
-    monkeypatch.setattr(placing, "CHUNK", 100_000)
+    monkeypatch.setattr(originals, "CHUNK", 100_000)
     path, stopped = write_tiny_gguf(outside / "m.gguf"), Event()
     with pytest.raises(ImportStopped):
         bring(path, stopped=stopped, on_progress=lambda _done, _total: stopped.set())
