@@ -9,16 +9,20 @@ import logging
 import sys
 import traceback
 
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+TIME = "%H:%M:%S"
+
+
+def configure_errors() -> None:
+    """Nothing but errors, for commands that say themselves what there is to say."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.ERROR)
+    logging.basicConfig(handlers=[handler], format=FORMAT, datefmt=TIME, force=True)
+
 
 def configure(level: int = logging.INFO) -> None:
     """One line each: time, level, logger, message. Replaces what an earlier call set up."""
-    logging.basicConfig(
-        level=level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
+    logging.basicConfig(level=level, stream=sys.stderr, format=FORMAT, datefmt=TIME, force=True)
     # It logs every address it asks, whole, and a query can hold a key or a signature.
     logging.getLogger("httpx2").setLevel(max(level, logging.WARNING))
 

@@ -9,8 +9,6 @@ shell. That is why the summaries are here.
 
 from __future__ import annotations
 
-import logging
-
 import click
 
 from jan_server import __version__, logs
@@ -38,5 +36,4 @@ COMMANDS = (
 @click.version_option(__version__, prog_name="jan_server")
 def main() -> None:
     """A local server for Jan's and OpenAI's API over plain files. Without a command it serves."""
-    # What commands have to say they print; those that log more say so.
-    logs.configure(logging.ERROR)
+    logs.configure_errors()  # Commands that log more say so.

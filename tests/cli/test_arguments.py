@@ -42,7 +42,7 @@ def test_the_folder_is_the_one_that_commands_use(folder, monkeypatch):
 
 
 def test_whatever_is_wrong_nothing_is_said_of_it(folder, tmp_path):
-    assert completions(f"show --data-folder {tmp_path / 'nowhere'} smol") == [
+    assert completions(f"show --data-folder {tmp_path / 'nowhere'} smollm2-135") == [
         "smollm2-135m-instruct"
     ]
     assert "smollm2-135m-instruct" in completions("show --data-folder '' ")
