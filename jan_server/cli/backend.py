@@ -38,8 +38,11 @@ class Backend(Protocol):
         """What is in memory, or on its way there."""
         ...
 
-    def stop(self, id: str) -> None:
-        """Unload a model; one that is not loaded is fine. Raises NotFound."""
+    def stop(self, name: str) -> str:
+        """Unload a model; one that is not loaded is fine. Its id, of an alias too.
+
+        Raises NotFound.
+        """
         ...
 
     def remove(self, id: str, *, now: bool) -> DeletedModel:
@@ -61,8 +64,8 @@ class FolderBackend:
     def loaded(self) -> list[Seen]:
         return []
 
-    def stop(self, id: str) -> None:
-        models_of(self._settings).get(id)
+    def stop(self, name: str) -> str:
+        return models_of(self._settings).get(name).id
 
     def remove(self, id: str, *, now: bool) -> DeletedModel:
         services = Services(self._settings)
@@ -84,8 +87,8 @@ class ServerBackend:
     def loaded(self) -> list[Seen]:
         return self._client.ask("GET", "/healthz", type=_Health).loaded
 
-    def stop(self, id: str) -> None:
-        self._client.ask("PUT", f"/v1/models/{quoted(id)}/stop", type=StoppedModel)
+    def stop(self, name: str) -> str:
+        return self._client.ask("PUT", f"/v1/models/{quoted(name)}/stop", type=StoppedModel).id
 
     def remove(self, id: str, *, now: bool) -> DeletedModel:
         query = {"now": "true" if now else "false"}

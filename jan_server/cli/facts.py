@@ -18,8 +18,8 @@ from jan_server.printable import printable
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A model in a list. `size` in bytes; `engine` would run it, null and a `problem` when none
-    does. `loaded` says that it is in memory. What is not known is null."""
+    """A model in a list. `size` in bytes, of all its parts. `engine` would run it; it is null, and
+    there is a `problem`, when none does. `loaded`: it is in memory. What is not known is null."""
 
     id: str
     size: int | None

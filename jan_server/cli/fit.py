@@ -43,7 +43,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_fit(spec: ModelSpec, header: Header | None, *, size: int, budget: int) -> Fit:
-    """`header` is None while the weights are not here: `size` is then all that is known."""
+    """`size` is of all parts of the weights. `header` is None while they are not here."""
     try:
         device = engines.describe(spec)
         if header is not None:
@@ -71,15 +71,15 @@ def _memory(spec: ModelSpec, header: Header | None, *, size: int, budget: int) -
         memory = int(size * MEMORY_PER_BYTE_OF_WEIGHTS)
         note = ESTIMATED if size else None
         return Fit(runs=True, fits=memory <= budget, budget=budget, memory=memory, note=note)
-    slots = choose_slots(spec.slots, weights=need.weights, each=need.each, memory=budget)
+    slots = choose_slots(spec.slots, weights=size, each=need.each, memory=budget)
     contexts = slots * need.each
     return Fit(
         runs=True,
-        fits=need.weights + contexts <= budget,
+        fits=size + contexts <= budget,
         budget=budget,
-        weights=need.weights,
+        weights=size,
         contexts=contexts,
         context_length=need.context_length,
         slots=slots,
-        memory=need.weights + contexts,
+        memory=size + contexts,
     )

@@ -39,13 +39,14 @@ def command(model: str, data_folder: str | None, api_key: str | None, as_json: b
     """
     settings = find_settings(data_folder, api_key=api_key)
     with open_backend(settings) as backend:
-        was_loaded = any(seen.id == model for seen in backend.loaded())
-        backend.stop(model)
+        loaded = [seen.id for seen in backend.loaded()]
+        id = backend.stop(model)
         address = backend.address
+    was_loaded = id in loaded
     if as_json:
-        print_json(Stopped(id=model, was_loaded=was_loaded, server=address or None))
+        print_json(Stopped(id=id, was_loaded=was_loaded, server=address or None))
     elif not address:
         click.echo(f"No server runs on {settings.data_folder}, so nothing is loaded.")
     else:
         done = "is unloaded" if was_loaded else "was not loaded"
-        click.echo(f"{printable(model)} {done}.")
+        click.echo(f"{printable(id)} {done}.")

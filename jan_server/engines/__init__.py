@@ -155,12 +155,9 @@ def check(name: str, header: Header) -> None:
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model takes of memory, as far as its header tells: bytes.
+    """What a model takes beside its weights: `each` slot so many bytes when it is full, with
+    `context_length` tokens."""
 
-    `each` is the context of one slot when it is full, of `context_length` tokens.
-    """
-
-    weights: int
     each: int
     context_length: int
 
@@ -175,7 +172,7 @@ def need(spec: ModelSpec, header: Header) -> Need | None:
         return None
     length = _imported(f"{row.sizing}:choose_context")(header, spec.ctx_len)
     each = _imported(f"{row.sizing}:context_bytes")(header, length)
-    return Need(weights=header.file_size, each=each, context_length=length)
+    return Need(each=each, context_length=length)
 
 
 def resolve(name: str | None) -> Engine:

@@ -13,15 +13,16 @@ def folder(write, data_folder):
     write("models/echo/model.json", {"engine": "echo"})
     write("models/qwen/Qwen3-4B/model.json", {})
     write("models/broken/model.json", "{")
+    write("llamacpp/models/todays/model.yml", "model_path: m.gguf")
     for thread in ("jan_1", "jan_2", "Work/filed_3"):
         write(f"threads/{thread}/thread.json", {})
     return data_folder
 
 
-@pytest.mark.parametrize("command", ["show", "stop"])
+@pytest.mark.parametrize("command", ["show", "run"])
 def test_models_are_those_of_the_folder_and_the_catalogue(folder, command):
     offered = completions(f"{command} --data-folder {folder} ")
-    assert sorted(offered) == sorted(["broken", "echo", "qwen/Qwen3-4B", *catalogue.load()])
+    assert sorted(offered) == sorted(["echo", "qwen/Qwen3-4B", "todays", *catalogue.load()])
     assert completions(f"{command} --data-folder {folder} qwen/Q") == ["qwen/Qwen3-4B"]
 
 

@@ -113,6 +113,18 @@ def test_one_that_another_server_answers_has_no_file(run, write):
     assert json.loads(run("--json").stdout) == [{**ECHO, "id": "far", "engine": "cluster"}]
 
 
+def test_a_split_model_is_as_large_as_its_parts_together(run, write, data_folder):
+    folder = data_folder / "models/split"
+    folder.mkdir(parents=True)
+    paths = [folder / f"m-0000{part}-of-00002.gguf" for part in (1, 2)]
+    for number, path in enumerate(paths):
+        metadata = {"split.count": 2, "split.no": number, "general.file_type": 15}
+        write_tiny_gguf(path, extra_metadata=metadata)
+    [found] = json.loads(run("--json").stdout)
+    assert (found["id"], found["quantization"]) == ("split", "Q4_K_M")
+    assert found["size"] == sum(path.stat().st_size for path in paths)
+
+
 def test_a_running_server_says_what_is_loaded(run, echo, data_folder):
     with served(Settings(data_folder=data_folder, fsync=False, keep_alive=7200)) as url:
         assert httpx2.post(f"{url}/v1/models/echo/start", timeout=60).status_code == 200

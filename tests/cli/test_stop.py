@@ -38,6 +38,12 @@ def test_a_loaded_model_is_unloaded(run, url):
     assert run("echo").stdout == "echo was not loaded.\n"
 
 
+def test_a_shorter_name_does_too(run, url, write):
+    write("models/echo/model.json", {"engine": "echo", "aliases": ["ec"]})
+    start(url)
+    assert (run("ec").stdout, loaded(url)) == ("echo is unloaded.\n", [])
+
+
 def test_json_says_whether_it_was_loaded(run, url):
     start(url)
     expected = {"id": "echo", "was_loaded": True, "server": url}
