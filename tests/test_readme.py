@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from jan_server.models import FALLBACK_DEFAULT
 from jan_server.settings import Settings
 from tests.running import served
 from tests.tiny_gguf import write_tiny_gguf
@@ -53,6 +56,17 @@ def test_the_transcript_of_a_chat_by_file_is_true(smollm2_folder, tmp_path):
     (tmp_path / "data/models").symlink_to(smollm2_folder / "models")
     with served(Settings(data_folder=tmp_path / "data", fsync=False)) as base:
         printed, expected = _pasted("Chat by file", base=base, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("is_served", [True, False])
+def test_the_transcript_of_commands_is_true(smollm2_folder, tmp_path, is_served):
+    data = tmp_path / "data"
+    shutil.copytree(PROJECT / "data/threads", data / "threads")
+    (data / "models").mkdir()
+    (data / "models" / FALLBACK_DEFAULT).symlink_to(smollm2_folder / "models" / FALLBACK_DEFAULT)
+    settings = Settings(data_folder=data, fsync=False)
+    with served(settings) if is_served else nullcontext("") as base:
+        printed, expected = _pasted("Command line", base=base, cwd=tmp_path)
     assert printed == expected
 
 

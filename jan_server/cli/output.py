@@ -1,11 +1,12 @@
 """What commands print on stdout: lines and tables for people, JSON for programs.
 
 Nothing of what a file, a model or a server says reaches a terminal but as text. Colours are for
-terminals only (rich: not with NO_COLOR, nor through a pipe).
+terminals only, and not with NO_COLOR.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -44,8 +45,17 @@ def print_text(text: str) -> None:
 
 
 def plain_console() -> Console:
-    """It styles what it is told to, and takes nothing in a text for more than text."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    """It styles what it is told to, and takes nothing in a text for more than text.
+
+    With NO_COLOR it styles nothing, where rich alone would still write bold and dim.
+    """
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
 
 
 def print_table(names: Row, rows: Sequence[Row], *, cut_last: bool = False) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +68,16 @@ def test_listing_and_completing_the_commands_imports_none_of_them():
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes_as_the_readme_switches_it_on():
+    script = (
+        'eval "$(_JAN_SERVER_COMPLETE=bash_source jan-server)"; COMP_WORDS=(jan-server do);'
+        "COMP_CWORD=1; _jan_server_completion jan-server; echo ${COMPREPLY[@]}"
+    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    assert (done.stdout, done.stderr) == ("doctor\n", "")

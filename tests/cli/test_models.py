@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from jan_server.settings import Settings
+from tests.cli.terminal import Terminal
 from tests.conftest import tree
 from tests.running import served
 from tests.tiny_gguf import write_tiny_gguf
@@ -139,3 +140,15 @@ def test_a_running_server_says_what_is_loaded(run, echo, data_folder):
 def test_a_name_cannot_speak_to_the_terminal(run, write):
     write("models/[red]x[/red]/model.json", {"engine": "echo"})
     assert "[red]x[/red]  " in run().stdout
+
+
+def test_on_a_narrow_terminal_ids_are_whole_and_nothing_is_coloured_that_is_not_to_be(
+    echo, write, data_folder
+):
+    id = "a-model-with-a-name-that-is-longer-than-the-terminal-is-wide"
+    write(f"models/{id}/model.json", {"engine": "echo"})
+    with Terminal(
+        "models", "--data-folder", data_folder, columns=40, env={"NO_COLOR": "1", "COLUMNS": "40"}
+    ) as terminal:
+        assert terminal.wait_for_the_end() == 0
+    assert terminal.shown.splitlines()[:3] == [id, "  ENGINE: echo", "  STATE: downloaded"]
