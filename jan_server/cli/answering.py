@@ -17,7 +17,6 @@ import msgspec
 
 from jan_server import presence
 from jan_server.cli.client import (
-    PATIENCE,
     ServerFailed,
     headers,
     refusal,
@@ -35,6 +34,8 @@ Body = Mapping[str, Any]
 Chunk = Mapping[str, Any]
 
 RETRY_SECONDS = 1.0
+LOADING = 600.0
+"""Seconds that a server may say nothing: before an answer begins, its model may be loaded."""
 
 
 class Answering(Protocol):
@@ -81,7 +82,7 @@ class ServerAnswering:
         self._found = found
         self._settings = settings
         self._http = httpx2.AsyncClient(
-            base_url=found.url, headers=headers(settings), timeout=PATIENCE, trust_env=False
+            base_url=found.url, headers=headers(settings), timeout=LOADING, trust_env=False
         )
 
     async def stream(self, body: Body) -> AsyncGenerator[Chunk]:
