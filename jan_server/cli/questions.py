@@ -11,6 +11,7 @@ before. That is in memory only.
 from __future__ import annotations
 
 import contextlib
+import io
 import select
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ PASTE_SECONDS = 0.05
 
 
 def enable_editing() -> None:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # A byte that is no text does not end the chat.
     with contextlib.suppress(ImportError):  # A Python without it reads plain lines.
         import readline
 

@@ -7,6 +7,7 @@ and nothing else; Ctrl-D or /bye ends the chat.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
@@ -94,13 +95,13 @@ def command(
     completion_tokens}. The exit code is 130 when Ctrl-C stopped it.
     """
     settings = find_settings(data_folder, api_key=api_key)
-    question = None if prompt is None and _is_chat() else _question(prompt)
+    question = None if prompt is None and _is_chat() else _question(_as_text(prompt))
     if question is None and as_json:
         raise click.UsageError("--json is for one answer: give a PROMPT.")
     check_there(settings)
     ready = models_of(settings).ready(model)
     said = {name: value for name, value in parameters.items() if value not in (None, ())}
-    conversation = Conversation(ready.id, system=system, parameters=said)
+    conversation = Conversation(ready.id, system=_as_text(system), parameters=said)
     with asyncio.Runner() as runner:
         answering = runner.run(open_answering(settings))
         asking = partial(_ask, runner, answering, conversation)
@@ -114,16 +115,32 @@ def command(
 
 
 def _is_chat() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return _is_typed() and sys.stdout.isatty()
+
+
+def _is_typed() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _question(prompt: str | None) -> str:
     """The prompt, and below it what comes through a pipe."""
-    piped = "" if prompt is not None and sys.stdin.isatty() else sys.stdin.read()
+    piped = "" if prompt is not None and _is_typed() else _piped()
     question = "\n\n".join(filter(None, [prompt, piped.strip()]))
     if not question.strip():
         raise click.UsageError("There is nothing to answer: the prompt is empty.")
     return question
+
+
+def _piped() -> str:
+    """Empty when there is no such thing as an input (`<&-`); bytes that are no text are marked."""
+    if sys.stdin is None:
+        return ""
+    return sys.stdin.buffer.read().decode(errors="replace")
+
+
+def _as_text(argument: str | None) -> str | None:
+    """Without the surrogates that stand for bytes of a command line that are no text."""
+    return argument and os.fsencode(argument).decode(errors="replace")
 
 
 def _answer_once(question: str, asking: Asking, *, as_json: bool) -> None:

@@ -50,7 +50,10 @@ class Terminal:
         return re.sub(r"\x1b\[\?2004[hl]\r?", "", text).replace("\r\n", "\n")
 
     def type(self, text: str) -> None:
-        os.write(self._screen, text.encode())
+        self.type_bytes(text.encode())
+
+    def type_bytes(self, raw: bytes) -> None:
+        os.write(self._screen, raw)
 
     def wait_for(self, text: str) -> str:
         """Read until it is shown, after what was waited for before; all that came till then."""

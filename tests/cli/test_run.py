@@ -81,6 +81,18 @@ def test_text_comes_through_a_pipe_below_the_prompt(run, echo, arguments, text, 
     assert run("echo", *arguments, text=text).stdout == answer
 
 
+def test_bytes_that_are_no_text_are_marked(run, echo, data_folder):
+    assert run("echo", text=b"a\xffb").stdout == "a\ufffdb\n"
+    assert run("echo", "a\udcffb").stdout == "a\ufffdb\n"
+    assert "\ufffd" in run("echo", "Hi.", "--system", "\udcff").stdout
+
+
+def test_there_may_be_no_input_at_all(run, echo, data_folder):
+    command = f"{sys.executable} -m jan_server run echo Hi. --data-folder {data_folder} <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hi.\n", "")
+
+
 def test_json_is_one_object(run, backend):
     assert json.loads(run("echo", "Hello you.", "--json").stdout) == {
         "model": "echo",
@@ -321,6 +333,14 @@ def test_an_answer_cannot_speak_to_the_terminal(chat, echo):
         # Ctrl-V takes the next key as it is.
         terminal.type("a\x16\x1b]0;x\x16\x07b\n")
         terminal.wait_for(r"a\x1b]0;x\x07b")
+        terminal.wait_for(PROMPT)
+
+
+def test_bytes_that_are_no_text_do_not_end_a_chat(chat, echo):
+    with chat(env={"TERM": "dumb"}) as terminal:
+        terminal.type_bytes(b"a\xe4b\n")
+        terminal.wait_for(PROMPT)
+        terminal.type("again\n")
         terminal.wait_for(PROMPT)
 
 
