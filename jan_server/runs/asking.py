@@ -55,6 +55,10 @@ class Asked(NamedTuple):
 
 def asked(run: StoredRun, messages: ChatMessages, files: Files) -> Asked:
     """Raises InvalidRequest with the path of what is wrong."""
+    if not messages:
+        raise InvalidRequest(
+            "The thread has no messages and the run no instructions: there is nothing to answer."
+        )
     so_far = used(run)
     own = {
         "temperature": run.temperature,

@@ -42,29 +42,22 @@ class RunEvent(NamedTuple):
 
 
 class Telling:
-    """Belongs to one event loop. After `end` listeners have heard all."""
+    """Belongs to one event loop. After `end` listeners have heard all, and nobody may come."""
 
     def __init__(self) -> None:
         self._listeners: set[asyncio.Queue[RunEvent | None]] = set()
-        self._ended = False
-
-    def __repr__(self) -> str:
-        return f"<Telling {len(self._listeners)} listeners>"
 
     def tell(self, name: str, about: Told) -> None:
         for listener in self._listeners:
             listener.put_nowait(RunEvent(name, about))
 
     def end(self) -> None:
-        self._ended = True
         for listener in self._listeners:
             listener.put_nowait(None)
 
     def listen(self) -> AsyncGenerator[RunEvent]:
         """What is told from now on, not only from when it is first asked for."""
         heard: asyncio.Queue[RunEvent | None] = asyncio.Queue()
-        if self._ended:
-            heard.put_nowait(None)
         self._listeners.add(heard)
         return self._hear(heard)
 

@@ -431,14 +431,33 @@ def test_one_that_was_queued_or_being_cancelled_is_over_too(api, write, status):
     assert [run["status"] for run in api.get()["data"]] == [ended]
 
 
-def test_a_model_that_says_nothing_has_said_nothing(api):
-    api.client.post("/v1/threads/t/messages", json={"role": "user", "content": " "})
+def test_a_model_that_says_nothing_has_said_nothing(api, write):
+    write("assistants/bob/assistant.json", {"model": "calling", "parameters": {"stop": ["hello"]}})
     told = api.streamed()
+    assert api.messages()[-1] == ("assistant", "")
     assert names(told)[-3:] == [
         "thread.message.completed",
         "thread.run.step.completed",
         "thread.run.completed",
     ]
+
+
+def test_a_thread_that_says_nothing_is_answered_only_with_instructions(client, data_folder, write):
+    write("threads/t/thread.json", {})
+    write("assistants/bob/assistant.json", {"model": "calling"})
+    api = Api(client, data_folder)
+    run = api.ended()
+    assert (run["status"], run["last_error"]["code"]) == ("failed", "invalid_prompt")
+    assert "nothing to answer" in run["last_error"]["message"]
+    assert api.ended(instructions="Greet.")["status"] == "completed"
+
+
+def test_what_this_model_cannot_see_is_said(api):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,x"}}
+    run = api.ended(additional_messages=[{"role": "user", "content": [image]}])
+    assert (run["status"], run["last_error"]["code"]) == ("failed", "invalid_prompt")
+    assert "reads text only" in run["last_error"]["message"]
+    assert api.lines("messages.jsonl")[-1]["content"] == [image]
 
 
 def test_metadata_is_changed_and_stays(api):

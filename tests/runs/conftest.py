@@ -6,12 +6,15 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jan_server.runs import Runs
 from jan_server.services import Services
 from jan_server.settings import Settings
+from jan_server.store import Store
+from jan_server.store.files import Files
 from tests import calling
 
 Opening = Callable[..., AbstractAsyncContextManager[Runs]]
@@ -21,20 +24,25 @@ Opening = Callable[..., AbstractAsyncContextManager[Runs]]
 def opened(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
 ) -> Opening:
-    """Opens the runs of one server; `words` are the user's in the thread `t`."""
+    """Opens the runs of one server; `words` are the user's in the thread `t`.
+
+    `system` stands in for the operating system under the store.
+    """
     calling.install(tmp_path / "engine", monkeypatch)
     calling.put_model(data_folder)
     write("assistants/bob/assistant.json", {"name": "Bob", "model": "calling"})
     write("threads/t/thread.json", {})
 
     @asynccontextmanager
-    async def open_runs(words: str = "hello there", **options: float) -> AsyncIterator[Runs]:
+    async def open_runs(
+        words: str = "hello there", *, system: Any = None, **options: float
+    ) -> AsyncIterator[Runs]:
         line = {"id": "one", "role": "user", "content": words}
         write("threads/t/messages.jsonl", json.dumps(line) + "\n")
         services = Services(Settings(data_folder=data_folder, fsync=False, watch="off"))
         services.start()
         runs = Runs(
-            services.store,
+            Store(data_folder, files=Files(system=system)) if system else services.store,
             services.completions.chats,
             default_assistant="bob",
             changed=lambda _id: None,

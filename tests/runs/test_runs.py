@@ -7,11 +7,12 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from jan_server.errors import RunActive, ShuttingDown
+from jan_server.errors import JanError, RunActive, ShuttingDown
 from jan_server.runs import Runs
 from jan_server.runs.events import RunEvent
 from jan_server.types.run import CreateRun, ToolOutput
 from tests.runs.conftest import Opening
+from tests.store.failing import FailingSystem
 
 SLOW = "[[slow 0.02]] " + "on and on " * 500
 PATIENCE = 30
@@ -76,6 +77,43 @@ def test_draining_has_an_end(opened: Opening) -> None:
             assert ended.status == "failed"
             assert ended.last_error is not None
             assert "stopped" in ended.last_error.message
+
+    run(case())
+
+
+def test_a_disk_that_fails_midway_is_told_and_what_was_saved_is_kept(opened: Opening) -> None:
+    async def case() -> None:
+        system = FailingSystem()
+        async with opened(SLOW, system=system) as runs:
+            begun = await runs.create("t", CreateRun())
+            names = []
+            async with asyncio.timeout(PATIENCE):
+                async for event in begun.events:
+                    names.append(event.name)
+                    if event.name == "thread.message.delta" and not system.for_ever:
+                        system.nth, system.for_ever = len(system.calls) + 1, True
+                        await runs.cancel("t", begun.run.id)
+            assert names[-1] == "thread.run.failed"
+            system.nth, system.for_ever = 0, False
+            [found] = await runs.list("t")
+            assert found.status in ("failed", "cancelled")
+            reply = runs._store.messages("t").list()[-1]
+            assert reply.value["status"] == "incomplete"
+
+    run(case())
+
+
+def test_a_disk_that_fails_at_the_beginning_refuses_the_run(opened: Opening) -> None:
+    async def case() -> None:
+        system = FailingSystem(1, for_ever=True)
+        async with opened(system=system) as runs:
+            with pytest.raises(JanError):
+                await runs.create("t", CreateRun())
+            system.nth = 0
+            assert await runs.list("t") == []
+            async with asyncio.timeout(PATIENCE):
+                names = [event.name async for event in (await runs.create("t", CreateRun())).events]
+            assert names[-1] == "thread.run.completed"
 
     run(case())
 
