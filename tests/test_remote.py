@@ -13,6 +13,11 @@ import pytest
 from jan_server.settings import Settings
 from tests.running import served
 
+pytestmark = [
+    # OpenAI deprecated its Assistants API; its SDK says so at every call.
+    pytest.mark.filterwarnings("ignore:.*Assistants API is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning"),
+]
 KEY = "the cluster's"
 HELLO: Any = [{"role": "user", "content": "hello there you"}]
 # Takes twenty seconds when nobody ends it, and the clients wait for ten.
@@ -154,3 +159,62 @@ def test_a_stream_that_fails_behind_fails_in_front(pair: Pair):
     )
     with pytest.raises(openai.APIError, match=r"failed \(engine_died\)"):
         list(stream)
+
+
+def test_a_run_is_answered_there_and_kept_here(pair: Pair):
+    assistant = pair.front.beta.assistants.create(model="far")
+    run = pair.front.beta.threads.create_and_run_poll(
+        assistant_id=assistant.id,
+        thread={"messages": HELLO},
+        max_completion_tokens=100,
+        max_prompt_tokens=500,
+    )
+    assert (run.status, run.last_error) == ("completed", None)
+    assert run.usage
+    assert run.usage.total_tokens == 6
+    [reply, _] = pair.front.beta.threads.messages.list(run.thread_id)
+    assert reply.to_dict()["content"][0]["text"]["value"] == "hello there you"
+
+
+def test_a_call_is_made_there_and_answered_here(pair: Pair):
+    add = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    call = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    assistant = pair.front.beta.assistants.create(model="far", tools=[add])  # type: ignore[list-item]
+    run = pair.front.beta.threads.create_and_run_poll(
+        assistant_id=assistant.id,
+        thread={"messages": [{"role": "user", "content": call}]},
+        max_completion_tokens=500,
+    )
+    assert run.status == "requires_action"
+    assert run.required_action
+    # The echo engine says first what it was told of tools, with an example.
+    called = run.required_action.submit_tool_outputs.tool_calls[-1].function
+    assert (called.name, json.loads(called.arguments)) == ("add", {"a": 1})
+
+
+def test_who_cancels_a_run_stops_the_server_behind(pair: Pair):
+    assistant = pair.front.beta.assistants.create(model="far")
+    run = pair.front.beta.threads.create_and_run(
+        assistant_id=assistant.id, thread={"messages": LONG}, max_completion_tokens=1000
+    )
+    pair.front.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+    ended = pair.front.beta.threads.runs.poll(run.id, thread_id=run.thread_id)
+    assert ended.status == "cancelled"
+    # Its one slot is free long before the answer would have ended.
+    pair.behind.chat.completions.create(model="echo", messages=HELLO)
+
+
+def test_a_server_that_is_not_there_is_the_runs_error(pair: Pair):
+    text = pair.file.read_text()
+    pair.file.write_text(json.dumps({"full_url": "http://127.0.0.1:9/v1/chat/completions"}))
+    try:
+        assistant = pair.front.beta.assistants.create(model="far")
+        run = pair.front.beta.threads.create_and_run_poll(
+            assistant_id=assistant.id, thread={"messages": HELLO}
+        )
+    finally:
+        pair.file.write_text(text)
+    assert run.status == "failed"
+    assert run.last_error
+    assert run.last_error.code == "server_error"
+    assert "cannot be reached" in run.last_error.message
