@@ -63,6 +63,9 @@ class Server:
 
     def no_more_files(self) -> Any:
         """The lowest number that a new file could get is one too many."""
+        end = time.monotonic() + 60
+        while self.watching_child() is None:  # Its start has files open for as long as it takes.
+            assert time.monotonic() < end, "nobody watches"
         # What is open only for a moment, for the first scan, leaves its number free again.
         used = set.intersection(*(self._open_files() for _ in range(10)))
         free = next(number for number in range(len(used) + 1) if number not in used)

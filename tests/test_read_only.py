@@ -334,7 +334,7 @@ def test_the_settings_file_can_say_so(folder: Path) -> None:
 
 def test_a_wrong_number_of_days_on_the_command_line_is_one_line(folder: Path) -> None:
     with Command("serve", "--data-folder", folder, "--trash-days", "-1") as command:
-        assert command.process.wait(20) == 2
+        assert command.process.wait(60) == 2
         assert command.process.stderr is not None
         assert "'trash_days' in the command line" in command.process.stderr.read()
 

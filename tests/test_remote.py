@@ -22,7 +22,7 @@ KEY = "the cluster's"
 HELLO: Any = [{"role": "user", "content": "hello there you"}]
 # Takes twenty seconds when nobody ends it, and the clients wait for ten.
 LONG: Any = [{"role": "user", "content": "one [[slow 0.05]] " + "more " * 400}]
-SECONDS = 10
+SECONDS = 60
 
 
 class Pair(NamedTuple):

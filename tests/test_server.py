@@ -49,7 +49,7 @@ def test_it_prints_a_line_each_for_address_folder_and_model_and_ctrl_c_stops_it(
         with urllib.request.urlopen(f"{base}/healthz") as answer:
             assert json.load(answer)["status"] == "ok"
         command.process.send_signal(signal.SIGINT)
-        assert command.process.wait(10) == 0
+        assert command.process.wait(60) == 0
         assert command.process.stdout.read() == ""
     assert lines[0].endswith("(Ctrl-C stops)")
     assert lines[1] == f"data folder: {data_folder} (--data-folder)"
@@ -64,7 +64,7 @@ def test_sigterm_lets_a_running_answer_end(data_folder, echo):
             first = response.readline()
             command.process.send_signal(signal.SIGTERM)
             rest = response.read()
-        assert command.process.wait(10) == 0
+        assert command.process.wait(60) == 0
     assert first.startswith(b"data: ")
     assert rest.endswith(b"data: [DONE]\n\n")
     assert b"four" in rest
@@ -80,7 +80,7 @@ def test_the_second_ctrl_c_stops_at_once(data_folder, echo):
             while chat_status(base, "x") != 503:
                 pass
             command.process.send_signal(signal.SIGINT)
-            assert command.process.wait(10) == 130
+            assert command.process.wait(60) == 130
 
 
 def test_an_answer_that_outlasts_the_draining_ends_with_an_error_event(settings, echo, monkeypatch):
@@ -96,8 +96,8 @@ def test_an_answer_that_outlasts_the_draining_ends_with_an_error_event(settings,
     with served(settings) as base:
         reader = Thread(target=read_to_the_end, args=[base])
         reader.start()
-        assert begun.wait(10)
-    reader.join(10)
+        assert begun.wait(60)
+    reader.join(60)
     *_, last, end = answers[0].split("\n\n")
     assert (json.loads(last.removeprefix("data: "))["error"]["code"], end) == ("shutting_down", "")
 
@@ -170,7 +170,7 @@ def test_a_client_that_leaves_stops_the_work(settings, echo):
             response.readline()
         began = time.monotonic()
         assert chat_status(base, "next") == 200
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60  # All of it would take 100.
 
 
 def test_the_engine_killed_mid_answer_is_a_last_error_event_and_the_next_request_works(

@@ -68,9 +68,10 @@ def test_changes_that_wait_for_another_program_keep_nobody_from_reading(settings
         with another.hold("threads/busy"):
             address = f"{base}/v1/threads/busy"
             changes = [
-                clients.submit(httpx2.patch, address, json={"title": "x"}) for _ in range(12)
+                clients.submit(httpx2.patch, address, json={"title": "x"}, timeout=60)
+                for _ in range(12)
             ]
-            read = httpx2.get(f"{base}/v1/threads/free/messages", timeout=5)
+            read = httpx2.get(f"{base}/v1/threads/free/messages", timeout=60)
             assert read.status_code == 200
             assert not any(change.done() for change in changes)
         assert [change.result().status_code for change in changes] == [200] * 12
@@ -87,7 +88,7 @@ def test_settings_of_models_reach_them(data_folder, echo, setting, prompt, code)
     with served(Settings(data_folder=data_folder, watch="off", **setting)) as base:
         messages = [{"role": "user", "content": prompt}]
         body = {"model": echo, "messages": messages}
-        answer = httpx2.post(f"{base}/v1/chat/completions", json=body, timeout=20)
+        answer = httpx2.post(f"{base}/v1/chat/completions", json=body, timeout=60)
         assert answer.json()["error"]["code"] == code
 
 
@@ -100,7 +101,7 @@ def test_models_share_the_memory_that_the_settings_leave_them(data_folder, write
         settings = Settings(data_folder=data_folder, watch="off", memory_budget=budget)
         with served(settings) as base:
             for id in ("one", "two"):
-                httpx2.put(f"{base}/v1/models/{id}/start", timeout=20).raise_for_status()
+                httpx2.put(f"{base}/v1/models/{id}/start", timeout=60).raise_for_status()
             return [model["id"] for model in httpx2.get(f"{base}/healthz").json()["loaded"]]
 
     assert in_memory(2**40) == ["one", "two"]

@@ -39,6 +39,6 @@ def served(app: ASGIApp) -> Iterator[tuple[str, int]]:
 
 def exchange(address: tuple[str, int], sent: bytes) -> bytes:
     """All that the server answers to these bytes, up to its closing the connection."""
-    with socket.create_connection(address, timeout=10) as client:
+    with socket.create_connection(address, timeout=60) as client:
         client.sendall(sent)
         return b"".join(iter(lambda: client.recv(65536), b""))

@@ -78,7 +78,7 @@ def play(app: ASGIApp, source: Source, act: Play) -> list[Message]:
         answering = asyncio.create_task(_run(app, incoming, send))
         await source.waits.wait()
         act(incoming)
-        await asyncio.wait_for(answering, 5)
+        await asyncio.wait_for(answering, 60)
         return sent
 
     return asyncio.run(scene())
@@ -360,7 +360,7 @@ def test_on_the_wire_a_client_that_leaves_is_noticed_while_nothing_is_sent(make:
             client.sendall(GET)
             if make is streaming:
                 assert client.recv(100)
-        assert source.closed.wait(5)
+        assert source.closed.wait(60)
 
 
 def test_on_the_wire_a_reader_that_takes_nothing_is_noticed() -> None:
@@ -368,7 +368,7 @@ def test_on_the_wire_a_reader_that_takes_nothing_is_noticed() -> None:
     app = streaming(source, send_seconds=0.2)
     with served(app) as address, socket.create_connection(address) as client:
         client.sendall(GET)
-        assert source.closed.wait(10)
+        assert source.closed.wait(60)
 
 
 def test_on_the_wire_a_broken_stream_does_not_end_like_a_whole_one() -> None:

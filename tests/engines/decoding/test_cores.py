@@ -53,7 +53,7 @@ def test_what_finds_no_core_free_waits_in_the_order_it_came() -> None:
         assert order == []
         held.close()
         for future in waiting:
-            future.result(timeout=10)
+            future.result(timeout=60)
     assert order == [0, 1, 2]
     assert cores._free == 1
 
@@ -79,8 +79,8 @@ def test_one_who_needs_little_does_not_overtake_one_who_needs_all() -> None:
             one_of_them = threads.submit(evaluate, "one core")
             wait_for(2)
         held.close()
-        all_of_them.result(timeout=10)
-        one_of_them.result(timeout=10)
+        all_of_them.result(timeout=60)
+        one_of_them.result(timeout=60)
     assert order == ["two cores", "one core"]
 
 
