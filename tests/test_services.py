@@ -102,7 +102,9 @@ def test_models_share_the_memory_that_the_settings_leave_them(data_folder, write
         with served(settings) as base:
             for id in ("one", "two"):
                 httpx2.put(f"{base}/v1/models/{id}/start", timeout=60).raise_for_status()
-            return [model["id"] for model in httpx2.get(f"{base}/healthz").json()["loaded"]]
+            return [
+                model["id"] for model in httpx2.get(f"{base}/healthz", timeout=60).json()["loaded"]
+            ]
 
     assert in_memory(2**40) == ["one", "two"]
     assert in_memory(1) == ["two"]

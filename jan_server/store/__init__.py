@@ -209,9 +209,9 @@ class Store:
         paths = list(paths)
         for collection in self.collections:
             for path in paths:
-                if path.is_relative_to(collection.place.path):
+                if collection.place.is_above(path):
                     collection.index.look_below(path)
-        if any(path.is_relative_to(self.models.place.path) for path in paths):
+        if any(map(self.models.place.is_above, paths)):
             self.models.files.look()
 
     def look_everywhere(self, _reason: str = "") -> None:

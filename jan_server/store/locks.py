@@ -24,6 +24,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -183,6 +184,7 @@ class _Lock:
             self._fd = None
 
 
+@lru_cache(4096)
 def file_name(name: str) -> str:
     """The name of a lock's file: another one for each name, and valid on every system.
 

@@ -206,14 +206,15 @@ class Place:
 
         Only one that `walk` finds: not below a link that may lead anywhere, nor in `.stversions`.
         """
-        parts = path.relative_to(self.path).parts
-        for count in range(1, min(len(parts), self.kind.depth) + 1):
-            folder = self.path.joinpath(*parts[:count])
-            if not is_listed(folder.name):
+        where = ""
+        for depth, name in enumerate(self.where(path).split("/")[: self.kind.depth], start=1):
+            where = f"{where}/{name}" if where else name
+            folder = f"{self.path}/{where}"
+            if not is_listed(name):
                 return None
             if self.holds(folder):
-                return self.where(folder)
-            if not self._is_looked_through(str(folder), depth=count):
+                return where
+            if not self._is_looked_through(folder, depth=depth):
                 return None
         return None
 
@@ -243,6 +244,10 @@ class Place:
             return True
         real = Path(os.path.realpath(path))
         return any(real.is_relative_to(root) for root in self._roots)
+
+    def is_above(self, path: Path) -> bool:
+        """Whether it is this folder or lies below; links are not followed."""
+        return path == self.path or str(path).startswith(self._below)
 
     def where(self, folder: Path) -> str:
         # Asked several times for each change: on texts it costs a tenth.

@@ -162,7 +162,7 @@ def test_it_mends_beside_a_running_server_and_loses_nothing(run, write, data_fol
 
 
 def messages(url: str) -> list[dict[str, str]]:
-    return httpx2.get(f"{url}/v1/threads/x/messages").json()["data"]
+    return httpx2.get(f"{url}/v1/threads/x/messages", timeout=60).json()["data"]
 
 
 def test_a_name_cannot_speak_to_the_terminal(run, write):

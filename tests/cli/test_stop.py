@@ -23,7 +23,7 @@ def url(data_folder, echo):
 
 
 def loaded(url):
-    return httpx2.get(f"{url}/healthz").json()["models"]
+    return httpx2.get(f"{url}/healthz", timeout=60).json()["models"]
 
 
 def start(url):
