@@ -52,12 +52,15 @@ class Part(Struct, frozen=True):
 
 APPENDS = """\
 The disk is not the limit (16 threads that only write and flush do 23,000 a second where this was
-profiled), one interpreter is. py-spy finds its lock held for nearly 1 ms an append (machine busy):
-35 % of that in Hypercorn and the routes, which the peer has as well, 22 % in taking the thread's
-lock, making the line, writing and noting it, 9 % in hearing of it from the system, the rest in the
-event loop and in handing work to other threads. Alone in a process the store's part takes 0.15 to
-0.2 ms. Writing on the event loop, and only flushing elsewhere, was tried: 0.77 ms of processor time
-an append instead of 0.81.
+profiled), one interpreter is. Of 0.83 ms of processor time an append (by thread, machine busy) the
+event loop takes 0.38, of which the peer has 0.2 as well; taking the thread's lock, making the line,
+writing and noting it 0.27; flushing 0.08; hearing of it from the system 0.10 (since then half as
+much for each path that is told). Seven appends share a round. Each of some 25 system calls an
+append hands the interpreter's lock over and back: alone in a process the store's part takes 0.15 to
+0.2 ms. So 1,300/s need a tenth less than this, and 0.6 of the peer's rate 0.3 ms for all of it:
+what Hypercorn and one lock, open, write and flush take by themselves, which is out of reach in one
+interpreter. Tried without gain: writing on the event loop and only flushing elsewhere (0.77 ms
+instead of 0.81), half as many threads that flush, shorter and longer turns of the interpreter.
 """
 
 PARTS = {

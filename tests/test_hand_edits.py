@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPResponse
@@ -38,7 +39,6 @@ A, B, C = (
 LINES = A + B + C
 THREAD = b'{"title": "Before", "updated": 1700000000000}\n'
 D = b'{"role":"user","content":"by hand"}\n'
-D_ID = "line-26ba1c3b1d1c6cb4"
 ALL = (("a", "first"), ("b", "second"), ("c", "third"))
 WITH_D = (*ALL, ("", "by hand"))
 
@@ -503,6 +503,68 @@ def test_an_edited_title_is_told_with_its_new_etag(api: Api, folder: Path) -> No
     assert event["etag"] == new.getheader("ETag") != old.getheader("ETag")
 
 
+def test_a_line_that_is_written_in_two_parts_is_told_when_it_is_whole(
+    api: Api, folder: Path
+) -> None:
+    half = len(D) // 2
+    with api.events() as events:
+        add(D[:half])(folder)
+        assert api.texts(folder.name) == list(ALL)
+        assert_like(api.report(f"threads/{folder.name}"), ["messages.jsonl:4:*"])
+        add(D[half:])(folder)
+        [*known, (id, text)] = api.texts(folder.name)
+        assert (known, text) == (list(ALL), "by hand")
+        seen = events.until(f"message created {id} {folder.name}")
+    assert [event["id"] for event in seen if event["kind"] == "message"] == [id]
+    assert api.report(f"threads/{folder.name}") == []
+
+
+def test_a_file_that_was_emptied_and_filled_again_is_told_twice(api: Api, folder: Path) -> None:
+    with api.events() as events:
+        put("thread.json", b"")(folder)
+        _, thread, response = api.answer(f"/threads/{folder.name}")
+        assert (thread["title"], bool(response.getheader("X-Jan-Stale"))) == ("Before", True)
+        events.until(f"thread broken {folder.name}")
+        put("thread.json", THREAD)(folder)
+        _, thread, response = api.answer(f"/threads/{folder.name}")
+        assert (thread["title"], response.getheader("X-Jan-Stale")) == ("Before", None)
+        events.until(f"thread updated {folder.name}")
+    assert api.report(f"threads/{folder.name}") == []
+
+
+def test_a_clock_that_was_set_back_hides_no_edit(api: Api, folder: Path) -> None:
+    tomorrow = time.time() + 86_400
+
+    def edit(word: str) -> None:
+        """All that a signature has stays as it was, but for what the file says."""
+        in_place("thread.json", THREAD.replace(b"Before", word.encode()))(folder)
+        in_place("messages.jsonl", LINES.replace(b"second", word.encode()))(folder)
+        for path in folder.iterdir():
+            os.utime(path, (tomorrow, tomorrow))
+
+    for word in ("Middle", "Behind"):
+        edit(word)
+        assert api.get(f"/threads/{folder.name}")["title"] == word
+        assert api.texts(folder.name) == [ALL[0], ("b", word), ALL[2]]
+        assert api.get(f"/threads/{folder.name}/messages/b")["content"][0]["text"]["value"] == word
+
+
+def test_a_folder_in_the_place_of_the_messages_hides_only_them(api: Api, folder: Path) -> None:
+    path = folder / "messages.jsonl"
+    path.unlink()
+    path.mkdir()
+    for method in ("GET", "POST"):
+        status, value, _ = api.answer(
+            f"/threads/{folder.name}/messages", method, {"role": "user", "content": "x"}
+        )
+        assert (status, value["error"]["code"]) == (500, "file_unreadable")
+    assert api.get(f"/threads/{folder.name}")["title"] == "Before"
+    assert_like(api.report(f"threads/{folder.name}"), ["messages.jsonl *"])
+    path.rmdir()
+    path.write_bytes(LINES)
+    assert api.texts(folder.name) == list(ALL)
+
+
 # Replies that grow
 
 
@@ -575,6 +637,17 @@ def test_a_renamed_folder_has_the_new_name_and_is_found_by_the_id_inside(
         api.report(f"threads/{name}"), [f"thread.json says that its id is '{folder.name}', *"]
     )
     assert others(api, folder.with_name(name)) == before
+
+
+def test_a_folder_renamed_in_case_alone_is_another_thread(api: Api, folder: Path) -> None:
+    name = folder.name.upper()
+    with api.events() as events:
+        run("mv", folder, folder.with_name(name))
+        assert api.answer(f"/threads/{folder.name}")[0] == 404
+        assert api.texts(name) == list(ALL)
+        events.until(f"thread deleted {folder.name}", f"thread created {name}")
+    assert name in api.listed()
+    assert folder.name not in api.listed()
 
 
 def test_a_folder_that_was_filed_keeps_its_id_and_says_where_it_is(api: Api, folder: Path) -> None:
