@@ -504,6 +504,31 @@ class DownloadFailed(JanError):
     code = "download_failed"
 
 
+class DownloadProgressNotFound(JanError):
+    """In Jan's own words."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "download_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Download progress not found")
+
+
+class DownloadElsewhere(JanError):
+    """Another process is getting the model: it alone can stop that."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "download_elsewhere"
+
+    def __init__(self, id: str, pid: int) -> None:
+        super().__init__(
+            f"The model {id!r} is got by another process, number {pid}. End that one (Ctrl-C): "
+            "what it has got stays, and can then be dropped."
+        )
+
+
 class DownloadStopped(JanError):
     """Somebody stopped the download, or the server is shutting down; nothing was published."""
 

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import msgspec
 
-Kind = Literal["thread", "message", "assistant", "model"]
+ResourceKind = Literal["thread", "message", "assistant", "model"]
+Kind = Literal[ResourceKind, "download"]
 Change = Literal["created", "updated", "deleted", "broken"]
 Cause = Literal["api", "file"]
 

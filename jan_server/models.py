@@ -7,6 +7,7 @@ about; one that is `ready` has its weights here.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from typing import Any
 import msgspec
 
 from jan_server import aliases, amounts, catalogue, engines, remote
-from jan_server.downloads import Downloads
+from jan_server.downloads import Downloads, Order
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.pool import Pool
 from jan_server.errors import (
     EngineDied,
     EngineFailed,
     InvalidRequest,
+    JanError,
     LiesOutside,
     ModelCannotRun,
     ModelNotDownloaded,
@@ -32,7 +34,10 @@ from jan_server.settings import Settings
 from jan_server.store import Store, formats, headers
 from jan_server.store.document import Document, etag, written
 from jan_server.store.weights import ModelFiles, is_gguf
+from jan_server.types.download import Download
 from jan_server.types.model import Manifest, ModelSettings, ModelState
+
+log = logging.getLogger(__name__)
 
 FALLBACK_DEFAULT = "smollm2-135m-instruct"
 
@@ -42,11 +47,11 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
 
     `value` is the JSON object of its manifest, `raw` that as bytes; `created` in seconds; `weights`
     is None where there are none, and `answers` whether it could answer a chat. `parts` are all
-    files of a split model, and `mmproj` turns images into what it reads. `download_error` is why
-    the last download failed, if it did, and `weights_changed` says so of weights that are not as
-    they were when their sum was verified. `remote` is the server that answers it, None where an
-    engine of this machine does. `stale` is the place and the reason when the manifest is broken
-    now, and this is the last good one that was seen.
+    files of a split model, and `mmproj` turns images into what it reads. `download` is one that
+    runs, waits or has failed, and `weights_changed` says so of weights that are not as they were
+    when their sum was verified. `remote` is the server that answers it, None where an engine of
+    this machine does. `stale` is the place and the reason when the manifest is broken now, and this
+    is the last good one that was seen.
     """
 
     id: str
@@ -58,7 +63,7 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     state: ModelState
     parts: tuple[Path, ...] = ()
     mmproj: Path | None = None
-    download_error: str | None = None
+    download: Download | None = None
     weights_changed: str | None = None
     remote: Remote | None = None
     stale: str = ""
@@ -73,7 +78,8 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     def etag(self) -> str:
         """Of the manifest and of what else is told of the model, which changes without it."""
         told = (
-            *(self.state, self.created, self.download_error, self.weights_changed),
+            *(self.state, self.created, self.weights_changed),
+            *((self.download,) if self.download else ()),
             *((*self.parts, self.mmproj) if self.parts or self.mmproj else ()),
         )
         return etag(self.raw, state=" ".join(map(str, told)))
@@ -234,18 +240,50 @@ class Models:
         await self._pool.stop(model.id)
         return model
 
-    def start_download(self, id: str) -> bool:
-        """Get a model in the background. False when it is here, or already on its way.
+    def start_download(self, id: str) -> tuple[str, bool]:
+        """Get a model in the background: its id, and False when it is here or on its way already.
 
-        Raises as `get`, ReadOnly, and NotFound when its manifest says of no place to get it from.
+        Raises as `order`, and ShuttingDown.
         """
         self._store.check_writable()
         model = self.get(id)
         if model.answers:
-            return False
+            return model.id, False
+        return model.id, self._downloads.start(self.order(model))
+
+    def stop_download(self, id: str) -> tuple[str, int]:
+        """Stop one that runs, or drop what one that ended left: its id, how many bytes are free.
+
+        Raises as `get`, NotFound when there is none, and DownloadElsewhere.
+        """
+        self._store.check_writable()
+        model = self.get(id)
+        order = Order(id=model.id, document=model.value, folder=self.folder_of(model.id))
+        return model.id, self._downloads.stop(order)
+
+    def resume_downloads(self) -> None:
+        """Go on with those that ran, or waited, when the last server or `pull` ended."""
+        self._downloads.sweep()
+        for record in self._downloads.records():
+            if record.is_unfinished:
+                self._resume_download(record.id, record.manifest)
+
+    def _resume_download(self, id: str, manifest: Mapping[str, Any]) -> None:
+        try:
+            order = Order(id=id, document=manifest, folder=self.folder_of(id))
+            self._downloads.start(order)
+        except JanError as error:
+            log.error("Download of %s cannot go on: %s", id, error.message)
+
+    def order(self, model: KnownModel) -> Order:
+        """What a download of it is. Weights in the trash give way.
+
+        Raises ReadOnly, InvalidId, LiesOutside, and as `address`.
+        """
+        self._store.check_writable()
         self.address(model)
         self.make_room(model)
-        return self._downloads.start(model.id, model.value, folder=self.folder_of(model.id))
+        return Order(id=model.id, document=model.value, folder=self.folder_of(model.id))
 
     def make_room(self, model: KnownModel) -> None:
         """Weights that wait in the trash give way to those that are to be got."""
@@ -330,7 +368,7 @@ class Models:
             stale=stale,
             manifest=manifest,
             remote=remote.find(self._settings.data_folder, id, manifest),
-            download_error=self._failure(id),
+            download=self._downloads.look(id),
             weights_changed=self._weights_changed(files),
             created=int(created),
             weights=files.weights,
@@ -354,7 +392,8 @@ class Models:
             return "not_downloaded" if model.remote.problem else "downloaded"
         if model.answers:
             return "stopped" if self._pool.was_stopped(model.id) else "downloaded"
-        return "downloading" if self._downloads.state(model.id) else "not_downloaded"
+        is_coming = model.download is not None and model.download.is_running
+        return "downloading" if is_coming else "not_downloaded"
 
     def _chosen(self, model: KnownModel) -> ModelSettings:
         """The manifest's settings, and over them those that it was started with."""
@@ -367,10 +406,6 @@ class Models:
         more = [id for id in catalogue.load() if id not in there]
         here = f"Here are: {', '.join(there)}. " if there else "None is here yet. "
         return f"{here}The catalogue has: {', '.join(more)}."
-
-    def _failure(self, id: str) -> str | None:
-        failure = self._downloads.failure(id)
-        return failure.message if failure else None
 
     def _weights_changed(self, files: ModelFiles) -> str | None:
         if files.weights is None:

@@ -13,12 +13,12 @@ import msgspec
 from jan_server import representations
 from jan_server.appending import Appending
 from jan_server.completions import Completions
-from jan_server.downloads import Downloads
+from jan_server.downloads import Downloads, Session, Workshop
 from jan_server.engines.memory import default_budget
 from jan_server.engines.pool import Pool
 from jan_server.engines.process import EngineProcess
 from jan_server.errors import DataFolderMissing, JanError
-from jan_server.events import Hub
+from jan_server.events import Event, Hub
 from jan_server.expiring import Expiring
 from jan_server.following import Following
 from jan_server.importing import Importing
@@ -32,6 +32,7 @@ from jan_server.store import Document, Store
 from jan_server.store.formats import Generation, Times
 from jan_server.store.views import Body
 from jan_server.store.watcher import Watcher
+from jan_server.types.download import Download
 
 
 def _thread_body(document: Document, times: Times, filed: str) -> bytes:
@@ -92,7 +93,16 @@ class Services:
             look_everywhere=self.store.look_everywhere,
             polling=settings.watch == "polling",
         )
-        self.downloads = Downloads(self.store.work_path("downloads"))
+        self.downloads = Downloads(
+            Workshop(
+                self.store.work_path("downloads"),
+                files=self.store.own_files,
+                locks=self.store.locks,
+            ),
+            Session(on_verified=self.store.sums.record),
+            on_change=self._tell_download,
+            at_once=settings.max_downloads,
+        )
         self.pool = _pool(settings)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
         self.removing = Removing(settings, self.store, models=self.models, pool=self.pool)
@@ -120,6 +130,8 @@ class Services:
         asyncio.get_running_loop().set_default_executor(workers)
         if not self.settings.read_only:
             self.expiring.start()
+            resume = self.models.resume_downloads
+            threading.Thread(target=resume, name="resume downloads", daemon=True).start()
         if self.settings.watch != "off":
             self.store.keep()
             self.watcher.start()
@@ -157,6 +169,17 @@ class Services:
         await self.following.close()
         await asyncio.to_thread(self.watcher.close)
         self.events.close()
+
+    def _tell_download(self, download: Download) -> None:
+        self.events.publish(
+            Event(
+                kind="download",
+                id=download.id,
+                change="created" if download.state == "queued" else "updated",
+                cause="api",
+                resource=download,
+            )
+        )
 
     def _read_folder(self) -> None:
         """What fails here is found again by the watcher, and by whoever asks for a list."""

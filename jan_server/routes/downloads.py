@@ -1,25 +1,77 @@
-"""Getting models: a download is started here and goes on in the background."""
+"""Getting models: a download is started and stopped here, and goes on in the background."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jan_server.errors import InvalidId, LiesOutside, NotFound, ShuttingDown
+from jan_server.errors import (
+    WRITING,
+    DownloadElsewhere,
+    DownloadProgressNotFound,
+    FileUnreadable,
+    InvalidId,
+    LiesOutside,
+    NotFound,
+    ShuttingDown,
+)
 from jan_server.services import Services
-from jan_server.types.model import DownloadStarted
+from jan_server.types.download import (
+    Download,
+    DownloadStarted,
+    JanDownload,
+    JanDownloadSize,
+    JanDownloadTime,
+    StoppedDownload,
+)
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
 
 
 async def download_model(services: Services, request: Request) -> Response:
+    return json_response(await start(services, request.path_params["model_id"]))
+
+
+async def start(services: Services, asked: str) -> DownloadStarted:
+    """Raises as Models.start_download."""
+    id, is_new = await asyncio.to_thread(services.models.start_download, asked)
+    message = f"Starting download {id}" if is_new else f"{id} is here or on its way already"
+    return DownloadStarted(message=message, id=id)
+
+
+async def stop_download(services: Services, request: Request) -> Response:
+    asked = request.path_params["model_id"]
+    id, freed = await asyncio.to_thread(services.models.stop_download, asked)
+    return json_response(StoppedDownload(id=id, freed=freed))
+
+
+async def jan_progress(services: Services, request: Request) -> Response:
     id = request.path_params["model_id"]
-    started = await asyncio.to_thread(services.models.start_download, id)
-    message = f"Starting download {id}" if started else f"{id} is here or on its way already"
-    return json_response(DownloadStarted(message=message))
+    found = await asyncio.to_thread(services.downloads.look, id)
+    if found is None:
+        raise DownloadProgressNotFound
+    return json_response(_as_jan_shows_it(found))
+
+
+def _as_jan_shows_it(found: Download) -> JanDownload:
+    left = (found.total or found.bytes) - found.bytes
+    return JanDownload(
+        model_id=found.id,
+        file_name=found.file,
+        time=JanDownloadTime(
+            elapsed=found.bytes / found.rate if found.rate else 0.0,
+            remaining=left / found.rate if found.rate else 0.0,
+        ),
+        speed=found.rate,
+        percent=found.bytes / found.total if found.total else 0.0,
+        size=JanDownloadSize(total=found.total or 0, transferred=found.bytes),
+        download_state="downloading" if found.is_running else "error",
+        error=found.error or UNSET,
+    )
 
 
 DOWNLOAD = Route(
@@ -29,9 +81,12 @@ DOWNLOAD = Route(
     operation_id="downloadModel",
     tag="Models",
     summary="Download a specific model",
-    description="Starts in the background; `GET /models/{model_id}` shows the state.",
+    description=(
+        "Starts in the background, or goes on from what is there of it; `GET /models/{model_id}` "
+        "shows how far it is. So many run at once, others wait for their turn."
+    ),
     response=DownloadStarted,
-    errors=(InvalidId, NotFound, LiesOutside, ShuttingDown),
+    errors=(InvalidId, NotFound, LiesOutside, ShuttingDown, *WRITING),
     changes=True,
 )
 
@@ -39,4 +94,28 @@ ROUTES = [
     DOWNLOAD,
     # Jan's document describes a GET; its own example posts.
     replace(DOWNLOAD, method="POST", operation_id="startModelDownload", changes=False),
+    Route(
+        "DELETE",
+        "/models/download/{model_id:path}",
+        stop_download,
+        operation_id="stopModelDownload",
+        tag="Models",
+        summary="Stop a download",
+        description=(
+            "One that runs, waits, was interrupted or has failed. The part of the files that is "
+            "there is removed."
+        ),
+        response=StoppedDownload,
+        errors=(InvalidId, NotFound, FileUnreadable, LiesOutside, DownloadElsewhere, *WRITING),
+    ),
+    Route(
+        "GET",
+        "/download/getDownloadProgress/{model_id:path}",
+        jan_progress,
+        operation_id="getDownloadProgress",
+        tag="Models",
+        summary="How far a download is, as Jan 0.4.7 shows it",
+        response=JanDownload,
+        errors=(InvalidId, DownloadProgressNotFound),
+    ),
 ]

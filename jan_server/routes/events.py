@@ -125,11 +125,16 @@ async def _entry(collection: Collection, id: str) -> msgspec.Raw:
     return msgspec.Raw(entry.body)
 
 
+async def _download(_services: Services, event: Event) -> Any:
+    return event.resource
+
+
 SHOW: dict[Kind, Callable[[Services, Event], Awaitable[Any]]] = {
     "message": _message,
     "thread": _thread,
     "assistant": _assistant,
     "model": _model,
+    "download": _download,
 }
 
 ROUTES = [
@@ -142,7 +147,8 @@ ROUTES = [
         summary="Watch what happens",
         description=(
             "A stream of server-sent events: every change of a thread, message, assistant or "
-            "model, whether through this API or by hand in the data folder. It begins with a "
+            "model, whether through this API or by hand in the data folder, and how far downloads "
+            "are, once a second. It begins with a "
             "comment, as soon as the folder has been read for the first time, and goes on until "
             "one side leaves; comments keep it open. The header `Last-Event-ID` continues after an "
             "event; where that is not possible any more, the first event is of the type `resync`."

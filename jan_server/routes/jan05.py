@@ -20,6 +20,7 @@ from jan_server import __version__, engines, hardware
 from jan_server.errors import DataFolderMissing, InvalidId, InvalidRequest, NotFound, ShuttingDown
 from jan_server.routes import downloads, models
 from jan_server.services import Services
+from jan_server.types.download import DownloadStarted
 from jan_server.types.jan05 import (
     Configured,
     DefaultEngine,
@@ -31,7 +32,7 @@ from jan_server.types.jan05 import (
     Told,
     Unloaded,
 )
-from jan_server.types.model import DownloadStarted, StartedModel, StoppedModel
+from jan_server.types.model import StartedModel, StoppedModel
 from jan_server.web.requests import read_json
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
@@ -105,9 +106,7 @@ async def model_status(services: Services, request: Request) -> Response:
 
 async def pull_model(services: Services, request: Request) -> Response:
     asked, _ = await read_json(request, PulledModel)
-    started = await asyncio.to_thread(services.models.start_download, asked.model)
-    said = "Starting download" if started else "Here or on its way already:"
-    return json_response(DownloadStarted(message=f"{said} {asked.model}"))
+    return json_response(await downloads.start(services, asked.model))
 
 
 async def unload_all(services: Services, _request: Request) -> Response:

@@ -173,10 +173,12 @@ def shown(model: KnownModel) -> dict[str, Any]:
         state=model.state,
         source_url=sources[0].url if sources else "",
     )
+    download = model.download
     told = {
+        "download": download if download and download.is_running else None,
+        "download_error": download.error or None if download else None,
         "parts": [path.name for path in model.parts],
         "mmproj": model.mmproj.name if model.mmproj else None,
-        "download_error": model.download_error,
         "weights_changed": model.weights_changed,
     }
     return {**answer, **{key: said for key, said in told.items() if said}}

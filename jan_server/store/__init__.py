@@ -190,6 +190,17 @@ class Store:
         return self
 
     @property
+    def locks(self) -> Locks:
+        """Between the threads of this process, and between processes; a read-only one has its own
+        alone."""
+        return self._locks
+
+    @property
+    def own_files(self) -> Files:
+        """For what lies below `work_path`, which is written in any case."""
+        return self._own_files
+
+    @property
     def generation(self) -> formats.Generation:
         """Whose shape new files get. Raises as Generations.now."""
         return self._generations.now()

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from jan_server import ids
-from jan_server.events import Kind as EventKind
+from jan_server.events import ResourceKind
 from jan_server.store import paths, scanner
 from jan_server.store.weights import is_gguf, weights
 
@@ -54,7 +54,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    kind: EventKind
+    kind: ResourceKind
     resource_id: str
     path: Path
     where: str

@@ -242,6 +242,10 @@ class Files:
                 self._flush_folder(folder)
                 self._flush_folder(moved[0].parent)
 
+    def flush(self, fd: int) -> None:
+        """Put on the disk what an open file of ours holds."""
+        self._flush(fd)
+
     def publish(self, temporary: Path, target: Path) -> None:
         """Give a finished file its name; what had that name is replaced."""
         with translated(target):

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from jan_server import ids
 from jan_server.errors import FileUnreadable
-from jan_server.events import Kind as EventKind
+from jan_server.events import ResourceKind
 from jan_server.store.signature import Signature, now, signature_at
 from jan_server.store.weights import has_weights, is_file, is_gguf
 
@@ -69,7 +69,7 @@ class Kind(NamedTuple):
     Confined: links may not lead outside.
     """
 
-    name: EventKind
+    name: ResourceKind
     folder: str
     document: str
     counts_without: Callable[[Path], bool]

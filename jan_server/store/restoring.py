@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from jan_server.errors import JanError, NotFound
-from jan_server.events import Kind
+from jan_server.events import ResourceKind
 from jan_server.store import deletion
 from jan_server.store.deletion import Deletion
 from jan_server.store.messages import Messages
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 class Restored(NamedTuple):
     """What is back: its kind, and the id that reaches it now."""
 
-    kind: Kind
+    kind: ResourceKind
     id: str
     thread_id: str | None = None
 

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from jan_server.events import Cause, Change, Kind
 from jan_server.types.assistant import Assistant
+from jan_server.types.download import Download
 from jan_server.types.message import Message
 from jan_server.types.model import Model
 from jan_server.types.thread import Thread
@@ -51,4 +52,5 @@ class ServerEvent(Struct, kw_only=True):
     message: Message | UnsetType = UNSET
     assistant: Assistant | UnsetType = UNSET
     model: Model | UnsetType = UNSET
+    download: Download | UnsetType = UNSET
     reason: str | UnsetType = UNSET

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from jan_server import amounts
+from jan_server.types.download import Download
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +172,7 @@ class Model(Struct, kw_only=True):
         Annotated[str, Meta(description="The file that turns images into what the model reads.")]
         | UnsetType
     ) = UNSET
+    download: Annotated[Download, Meta(description="While it is downloaded.")] | UnsetType = UNSET
     download_error: (
         Annotated[str, Meta(description="Why the last download failed, if it did.")] | UnsetType
     ) = UNSET
@@ -248,12 +250,6 @@ class StoppedModel(Struct, kw_only=True):
     id: str
     object: Literal["model"] = "model"
     state: Literal["stopped"] = "stopped"
-
-
-class DownloadStarted(Struct, kw_only=True):
-    """The download runs in the background; `GET /models/{id}` shows its state."""
-
-    message: Annotated[str, Meta(examples=["Starting download tinyllama-1.1b"])]
 
 
 # --- reading leniently -----------------------------------------------------------------------

@@ -122,34 +122,6 @@ def test_a_model_by_an_engine_nobody_knows_is_listed_as_not_here(client, write):
     assert client.get("/v1/models/odd").json()["state"] == "not_downloaded"
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_download_of_what_is_here_starts_nothing(client, tiny, method):
-    answer = client.request(method, "/v1/models/download/tiny")
-    assert answer.json() == {"message": "tiny is here or on its way already"}
-
-
-def test_a_download_is_started_once_and_its_failure_is_logged(client, write, caplog):
-    write("models/m/model.json", {"sources": [{"url": "ftp://nowhere/x.gguf"}]})
-    answer = client.get("/v1/models/download/m")
-    assert answer.json() == {"message": "Starting download m"}
-    client.app.state.services.downloads.wait("m")
-    assert "is no address that models come from" in caplog.text
-    model = client.get("/v1/models/m").json()
-    assert model["state"] == "not_downloaded"
-    assert "is no address that models come from" in model["download_error"]
-
-
-def test_a_model_that_names_no_address_is_not_downloaded(client, write, data_folder):
-    write("models/bare/model.json", {"engine": "nitro"})
-    answer = client.post("/v1/models/download/bare")
-    assert answer.status_code == 404
-    assert f"put a .gguf into {data_folder / 'models/bare'}" in answer.json()["message"]
-
-
-def test_head_of_a_download_starts_nothing(client):
-    assert client.head("/v1/models/download/tinyllama-1.1b").status_code == 204
-
-
 def test_a_manifest_with_strings_for_numbers_is_understood(client, write, data_folder):
     path = data_folder / "models/tiny/model.json"
     write("models/tiny/model.json", {"settings": {"ctx_len": "64", "ngl": "0"}})
