@@ -39,11 +39,11 @@ def follow(order: Order, workshop: Workshop, session: Session, *, stopped: Event
     tell = _Rate(session.on_progress)
     was_seen = False
     while (claim := workshop.claim(order.id)) is None:
-        if stopped.wait(POLL):
-            raise DownloadStopped(f"{order.id} is still got by the process that began it.")
         if record := workshop.records.read(order.id):
             was_seen = True
             tell(progress_of(record))
+        if stopped.wait(POLL):
+            raise DownloadStopped(f"{order.id} is still got by the process that began it.")
     try:
         _end_as_it_did(order, workshop.records.read(order.id), was_seen=was_seen)
     except BaseException:

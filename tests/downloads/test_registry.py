@@ -20,6 +20,7 @@ from tests.downloads.hub import (
     PATIENCE,
     WEIGHTS,
     Answer,
+    Fault,
     Hub,
     manifest,
     pause,
@@ -235,25 +236,33 @@ def test_another_server_follows_and_ends_the_same_way(
     assert other.look("m") is None
 
 
-@pytest.mark.parametrize("is_stopped", [True, False])
-def test_who_follows_ends_as_the_other_did(
-    is_stopped: bool, place: Place, hub: Hub, start: Callable[..., Downloads], told: Told
+def test_who_follows_one_that_is_stopped_is_stopped(
+    place: Place, hub: Hub, start: Callable[..., Downloads], told: Told
 ) -> None:
+    hub.answers[PATH] = Answer(pace=0.1)
     one, other = start(), start()
-    with held(hub) as reached:
-        one.start(place.order(manifest()))
-        assert reached.wait(PATIENCE)
-        other.start(place.order(manifest()))
-        if is_stopped:
-            threading.Thread(target=one.stop, args=(place.order(manifest()),)).start()
-        else:
-            hub.answers[PATH] = Answer(body=b"short", status=404)
-            hub.close()
+    one.start(place.order(manifest()))
+    other.start(place.order(manifest()))
+    wait_for(lambda: told.all[-1].bytes)
+    one.stop(place.order(manifest()))
+    other.wait("m", PATIENCE)
+    wait_for(lambda: [one.state for one in told.all].count("stopped") == 2)
+    assert place.files() == {}
+
+
+def test_who_follows_one_that_fails_fails_with_the_same_words(
+    place: Place, hub: Hub, start: Callable[..., Downloads], told: Told
+) -> None:
+    hub.answers[PATH] = Answer(pace=0.1, fault=Fault(kind="wrong", at=WEIGHTS.index(b"\xff")))
+    one, other = start(), start()
+    one.start(place.order(manifest()))
+    other.start(place.order(manifest()))
     one.wait("m", PATIENCE)
     other.wait("m", PATIENCE)
-    assert place.models() in ({}, published(manifest()))
-    ends = [one.state for one in told.all if not one.is_running]
-    assert len(set(ends)) == 1
+    wait_for(lambda: [one.state for one in told.all].count("failed") == 2)
+    errors = {one.error for one in told.all if one.state == "failed"}
+    assert len(errors) == 1
+    assert "its SHA-256 is" in str(errors)
 
 
 def test_who_follows_goes_on_in_the_place_of_one_that_died(
