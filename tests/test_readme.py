@@ -56,6 +56,7 @@ def test_the_transcript_of_a_chat_by_file_is_true(smollm2_folder, tmp_path):
     (tmp_path / "data/models").symlink_to(smollm2_folder / "models")
     with served(Settings(data_folder=tmp_path / "data", fsync=False)) as base:
         printed, expected = _pasted("Chat by file", base=base, cwd=tmp_path)
+    assert printed == expected
 
 
 @pytest.mark.parametrize("is_served", [True, False])
