@@ -8,6 +8,7 @@ seen afterwards, on the disk, and not what was meant to happen.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -21,8 +22,10 @@ from jan_server.errors import (
     EngineDied,
     FileBroken,
     FileUnreadable,
+    LiesOutside,
     ModelDownloading,
     ModelNotDownloaded,
+    NotFound,
 )
 from jan_server.models import KnownModel, Models, fitted
 from jan_server.settings import Settings
@@ -57,7 +60,7 @@ class Removing:
         """
         model = await asyncio.to_thread(self._find, id)
         condition(model.etag)
-        await asyncio.to_thread(self._check_removable, model)
+        await asyncio.to_thread(self._prepare, model)
         await self._unload(model)
         try:
             return await asyncio.to_thread(self._move_to_trash, model, now=now)
@@ -75,12 +78,16 @@ class Removing:
         except FileUnreadable as error:
             raise FileBroken(error.place, error.reason) from error
 
-    def _check_removable(self, model: KnownModel) -> None:
+    def _prepare(self, model: KnownModel) -> None:
         if model.state == "downloading":
             raise ModelDownloading(model.id)
         if not self._is_here(model):
             raise ModelNotDownloaded(model.id, data_folder=self._settings.data_folder)
         self._store.models.check_deletable(model.id)
+        # What is left of a download would go on when the next server starts. There is mostly none,
+        # and never one through a link.
+        with contextlib.suppress(NotFound, LiesOutside):
+            self._models.stop_download(model.id)
 
     def _is_here(self, model: KnownModel) -> bool:
         """There is more of it than the manifest that would stay."""

@@ -7,12 +7,13 @@ import os
 import shutil
 
 import httpx2
-import msgspec
 import pytest
 
 from jan_server.errors import JanError
 from jan_server.settings import Settings
 from tests.conftest import tree
+from tests.downloads.conftest import hub as hub
+from tests.downloads.hub import PATH, PATIENCE, WEIGHTS, Answer, Fault, manifest
 from tests.running import served
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -334,16 +335,27 @@ def test_what_lies_outside_stays_loaded(client, outside, data_folder):
     assert client.get("/healthz").json()["models"] == ["group/outside"]
 
 
-def test_a_model_that_is_on_its_way_is_a_409(client, write, monkeypatch, data_folder):
-    write(f"models/{CATALOGUED}/model.json", {})
-    models = client.app.state.services.models
-    coming = msgspec.structs.replace(models.get(CATALOGUED), state="downloading")
-    monkeypatch.setattr(models, "get", lambda _id: coming)
+def test_a_model_that_is_on_its_way_is_a_409_until_that_is_stopped(client, hub, write, data_folder):
+    hub.answers[PATH] = Answer(pace=0.2)
+    write("models/m/model.json", manifest())
+    assert client.post("/v1/models/download/m").status_code == 200
     before = tree(data_folder)
-    answer = client.delete(f"/v1/models/{CATALOGUED}")
+    answer = client.delete("/v1/models/m")
     assert refused(answer) == (409, "model_downloading")
-    assert f"DELETE /v1/models/download/{CATALOGUED}" in answer.json()["message"]
+    assert "DELETE /v1/models/download/m" in answer.json()["message"]
     assert tree(data_folder) == before
+    assert client.delete("/v1/models/download/m").status_code == 200
+    assert fates(remove(client, "m")) == {"models/m/model.json": ("trash", None)}
+
+
+def test_what_a_failed_download_left_goes_with_the_model(client, hub, write, data_folder):
+    hub.answers[PATH] = Answer(fault=Fault(kind="status", at=len(WEIGHTS) // 2, status=404))
+    write("models/m/model.json", manifest())
+    client.post("/v1/models/download/m")
+    client.app.state.services.downloads.wait("m", PATIENCE)
+    assert list((data_folder / ".jan_server/downloads").iterdir()) != []
+    remove(client, "m")
+    assert list((data_folder / ".jan_server/downloads").iterdir()) == []
 
 
 def test_a_remote_model_is_only_its_manifest(client, write, data_folder):
