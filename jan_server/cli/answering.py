@@ -18,13 +18,14 @@ import msgspec
 from jan_server import presence
 from jan_server.cli.client import (
     ServerFailed,
+    decoded,
     headers,
     refusal,
     said,
     translated,
 )
 from jan_server.engines.base import Queued
-from jan_server.errors import JanError, ModelLoading
+from jan_server.errors import InvalidRequest, JanError, ModelLoading
 from jan_server.presence import Presence
 from jan_server.services import Services
 from jan_server.settings import Settings
@@ -61,7 +62,10 @@ class OwnAnswering:
         self._services = services
 
     async def stream(self, body: Body) -> AsyncGenerator[Chunk]:
-        request = msgspec.convert(body, ChatCompletionRequest)
+        try:
+            request = msgspec.convert(body, ChatCompletionRequest)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"{error}.") from error
         chunks = self._services.completions.chats.stream(request, body)
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -96,21 +100,20 @@ class ServerAnswering:
                     raise refusal(
                         response.status_code, response.content, self._found, self._settings
                     )
-                async for line in response.aiter_lines():
-                    if line == "data: [DONE]":
+                async for event in httpx2.EventSource(response):
+                    if event.data == "[DONE]":
                         return
-                    if line.startswith("data: "):
-                        yield self._event(line.removeprefix("data: "))
+                    yield self._chunk(event.data)
         raise ServerFailed(f"{said(self._found)} broke off its answer.")
 
     async def close(self) -> None:
         await self._http.aclose()
 
-    def _event(self, data: str) -> Chunk:
-        event: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
-        if "error" in event:
+    def _chunk(self, data: str) -> Chunk:
+        chunk = decoded(data.encode(), dict[str, Any], self._found)
+        if "error" in chunk:
             raise refusal(200, data.encode(), self._found, self._settings)
-        return event
+        return chunk
 
 
 async def open_answering(settings: Settings) -> Answering:

@@ -89,13 +89,7 @@ class Client:
             response = self._http.request(method, path, params=query, content=content)
         if response.status_code >= 400:
             raise refusal(response.status_code, response.content, self.presence, self._settings)
-        try:
-            return msgspec.json.decode(response.content, type=type)
-        except msgspec.DecodeError as error:
-            raise ServerFailed(
-                f"{said(self.presence)} answers what this version does not understand ({error}). "
-                f"It is version {self.presence.version}: start it anew."
-            ) from error
+        return decoded(response.content, type, self.presence)
 
     def close(self) -> None:
         self._http.close()
@@ -134,6 +128,17 @@ def translated(presence: Presence) -> Iterator[None]:
         raise ServerFailed(
             f"{said(presence)} cannot be reached: {str(error) or type(error).__name__}. "
             "End it, or ask from where it runs."
+        ) from error
+
+
+def decoded(body: bytes, type: type[T], presence: Presence) -> T:
+    """What a server answered. Raises ServerFailed."""
+    try:
+        return msgspec.json.decode(body, type=type)
+    except msgspec.DecodeError as error:
+        raise ServerFailed(
+            f"{said(presence)} answers what this version does not understand ({error}). "
+            f"It is version {presence.version}: start it anew."
         ) from error
 
 

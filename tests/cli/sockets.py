@@ -31,10 +31,11 @@ def a_server_that(data_folder, behave):
         thread.join(60)
 
 
-def answering(body: bytes, status: str = "200 OK"):
+def answering(body: bytes, status: str = "200 OK", kind: str = "application/json"):
     def behave(connection):
         connection.recv(65_536)
-        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        fields = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close"
+        head = f"HTTP/1.1 {status}\r\n{fields}\r\n\r\n"
         connection.sendall(head.encode() + body)
 
     return behave

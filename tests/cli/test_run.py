@@ -181,12 +181,33 @@ def test_one_that_another_server_answers_is_asked_there(run, echo, write, tmp_pa
     assert (done.exit_code, done.stdout, done.stderr) == (0, "Hi.\n", "")
 
 
-def test_an_answer_that_breaks_off_is_a_failure(run, echo, data_folder):
-    event = b'data: {"choices": [{"delta": {"content": "Half"}}]}\n\n'
-    with a_server_that(data_folder, answering(event)):
+HALF = b'data: {"choices": [{"delta": {"content": "Half"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("events", "kind", "printed", "reason"),
+    [
+        (HALF, "text/event-stream", "Half\n", "broke off its answer"),
+        (HALF + b"data: {\n\n", "text/event-stream", "Half\n", "does not understand"),
+        (b"{}", "application/json", "", "cannot be reached"),
+    ],
+)
+def test_an_answer_that_breaks_off_is_a_failure(
+    run, echo, data_folder, events, kind, printed, reason
+):
+    with a_server_that(data_folder, answering(events, kind=kind)):
         done = run("echo", "Hi.")
-    assert (done.exit_code, done.stdout) == (1, "Half\n")
-    assert "broke off its answer" in done.stderr
+    assert (done.exit_code, done.stdout, reason in done.stderr) == (1, printed, True)
+
+
+def test_separators_of_lines_that_json_leaves_alone_are_text(run, backend):
+    assert run("echo", "a\u2028b\x85c\u2029d").stdout == "a\u2028b\x85c\u2029d\n"
+
+
+def test_a_parameter_that_cannot_be_is_one_line(run, backend):
+    done = run("echo", "Hi.", "--seed", "9" * 30)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "seed" in done.stderr or "integer" in done.stderr
 
 
 def test_a_folder_that_may_not_be_written_to_is_only_read(
