@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from jan_server.torture.record import GONE, Fact, Record, Thread
+from jan_server.torture.victim import PATIENCE
 
-PATIENCE = 30.0
 LIVING = 16
 """With fewer threads than this, more are made; with more, they are deleted."""
 LARGE = "x" * 60_000

@@ -17,9 +17,9 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from jan_server.torture.record import GONE, Fact, Finding, Record, Thread
+from jan_server.torture.victim import PATIENCE
 
 TRASH = Path(".jan_server") / "trash"
-PATIENCE = 30.0
 ASKED = 4
 """Threads whose messages are asked for after a restart."""
 

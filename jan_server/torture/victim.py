@@ -10,7 +10,10 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""Seconds until a server that does not start, or does not answer, is a finding: the machine may do
+much else."""
+
 ADDRESS = "address: "
 
 
