@@ -62,13 +62,17 @@ class ShoutingModel(LoadedModel):
         self._held[slot] = list(prompt)
         yield Progress(len(prompt))
         text = self.detokenize(prompt).upper()
-        text = text[: first_stop(text, request.stop)]
+        stop = first_stop(text, request.stop)
+        text = text[: stop.start] if stop else text
         answer = text[: min(request.max_tokens, self.info.context_length - len(prompt))]
         for character in answer:
             sure = Likelihood(ord(character), character.encode(), logprob=0.0)
             told = () if request.logprobs is None else (Choice(sure, (sure,)[: request.logprobs]),)
             yield Piece(character, choices=told)  # Whoever leaves ends it here.
-        yield Finished("stop" if answer == text else "length", len(answer))
+        if answer == text:
+            yield Finished("stop", len(answer), stop_string=stop.word if stop else None)
+        else:
+            yield Finished("length", len(answer))
 
 
 # --- the rest only tries it -------------------------------------------------------------------
