@@ -213,6 +213,19 @@ CHANGES = {
             f"fsync .jan_server/trash/{OTHER_DELETION}/threads",
         ],
     ),
+    # The last one: it goes on when it is answered.
+    "begin a run": Change(
+        "POST",
+        "/v1/threads/jan_2/runs",
+        {"model": "echo", "additional_messages": [{"role": "user", "content": "hi"}]},
+        [
+            "write threads/jan_2/messages.jsonl",
+            "fsync threads/jan_2/messages.jsonl",
+            "fsync threads/jan_2",
+            "write threads/jan_2/runs.jsonl",
+            "fsync threads/jan_2/runs.jsonl",
+        ],
+    ),
 }
 
 
@@ -227,6 +240,10 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     for name in ("assistants/jan/assistant.json", "models/tiny/model.json", *DELETED):
         (folder / "data" / name).parent.mkdir(parents=True)
         (folder / "data" / name).write_text('{"name": "Old"}')
+    (folder / "data/threads/jan_2").mkdir()
+    (folder / "data/threads/jan_2/thread.json").write_text("{}")
+    (folder / "data/models/echo").mkdir()
+    (folder / "data/models/echo/model.json").write_text('{"engine": "echo"}')
     small_gguf(folder / "data/logs/m.gguf")
     with _traced_server(folder / "data", trace=folder / "trace") as host:
         for change in CHANGES.values():

@@ -10,16 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from jan_server.store import Store
 from jan_server.store.locks import Locks
 from jan_server.store.replies import Replies
+from jan_server.types.run import StoredRun
 
 Seen = tuple[str, str, Any, bool, list[Any]]
-"""Kind, id, title or name, whether its update moved, and the contents of its messages."""
+"""Kind, id, title or name, whether its update moved, and the contents of its messages, then the
+states of its runs."""
 
 THREAD = '{"id": "one", "title": "Old", "updated": 1, "metadata": {"lastMessage": "b"}}'
 MESSAGES = '{"id":"a","role":"user","content":"a"}\n{"id":"b","role":"user","content":"b"}'
 OTHER = '{"title": "Untouched"}'
+RUN = StoredRun(
+    id="run_1", created_at=1, thread_id="one", assistant_id="jan", status="queued", model="m"
+)
 ASSISTANT = '{"id": "jan", "name": "Old"}'
 
 
@@ -82,6 +89,11 @@ OPERATIONS: dict[str, Operation] = {
     "find a reply": Operation(
         lambda store: store.messages("one").list(), prepare=_reply_of_a_killed_writer
     ),
+    "begin a run": Operation(lambda store: store.runs("one").put(RUN)),
+    "end a run": Operation(
+        lambda store: store.runs("one").put(replace(RUN, status="completed")),
+        prepare=lambda store: store.runs("one").put(RUN),
+    ),
     "touch": Operation(lambda store: store.messages("one").touch()),
     "delete": Operation(lambda store: store.threads.delete("one")),
     "restore": Operation(
@@ -133,7 +145,10 @@ def seen(root: Path) -> list[Seen]:
             thread.id.split("_")[0],
             thread.value.get("title"),
             thread.value.get("updated", 0) > 1,
-            [message.value["content"] for message in store.messages(thread.id).list()],
+            [
+                *(message.value["content"] for message in store.messages(thread.id).list()),
+                *(run.status for run in store.runs(thread.id).list()),
+            ],
         )
         for thread in store.threads.list()
     ]
