@@ -59,6 +59,24 @@ def test_structured_output_is_what_was_asked_for(smollm2_folder):
 
 
 @pytest.mark.model
+def test_an_assistant_looks_up_the_weather_and_its_run_is_kept(smollm2_folder):
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        called, *said, last = run(base, sys.executable, EXAMPLES / "assistants.py").splitlines()
+    arguments, result = re.fullmatch(r"get_weather\((.*)\) = (.*)", called).groups()
+    assert result == f"It is sunny in {json.loads(arguments)['city']}, 21 degrees."
+    # A very small model may call again, or be at its bound.
+    thread, status = re.fullmatch(
+        r"\((.+): (completed|requires_action|incomplete)\)", last
+    ).groups()
+    lines = (smollm2_folder / "threads" / thread / "runs.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["status"] == status
+    kept = (smollm2_folder / "threads" / thread / "messages.jsonl").read_text()
+    assert (
+        "\n".join(said).strip() in json.loads(kept.splitlines()[-1])["content"][0]["text"]["value"]
+    )
+
+
+@pytest.mark.model
 def test_a_function_is_called_as_its_schema_says_and_its_result_is_told(smollm2_folder):
     with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
         forced, called, offered, *_ = run(base, sys.executable, EXAMPLES / "tools.py").splitlines()

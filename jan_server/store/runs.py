@@ -135,7 +135,7 @@ def problems(raw: bytes) -> Iterator[Problem]:
 _KEYS = frozenset(StoredRun.__struct_fields__)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def _read(raw: bytes) -> StoredRun | None:
     """The run of a line; None for an object that is none. The same one for the same bytes."""
     try:
