@@ -12,7 +12,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     completions                       a chat, a text, an embedding: request -> prompt -> answer
     dialects                          other APIs than OpenAI's chat, in terms of it
     appending following               messages that are written together; thread.json follows them
-    importing removing                a file becomes a model; a model goes to the trash
+    getting importing removing        a model comes; a file becomes one; one goes to the trash
     expiring                          the trash is emptied of what is over
     presence                          which servers run on a data folder
     runs                              a reply inside a thread, as OpenAI's Assistants API has it

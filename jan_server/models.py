@@ -7,7 +7,6 @@ about; one that is `ready` has its weights here.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ from typing import Any
 import msgspec
 
 from jan_server import aliases, amounts, catalogue, engines, remote
-from jan_server.downloads import Downloads, Order
+from jan_server.downloads import Downloads
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.pool import Pool
 from jan_server.errors import (
     EngineDied,
     EngineFailed,
     InvalidRequest,
-    JanError,
     LiesOutside,
     ModelCannotRun,
     ModelNotDownloaded,
@@ -36,8 +34,6 @@ from jan_server.store.document import Document, etag, written
 from jan_server.store.weights import ModelFiles, is_gguf
 from jan_server.types.download import Download
 from jan_server.types.model import Manifest, ModelSettings, ModelState
-
-log = logging.getLogger(__name__)
 
 FALLBACK_DEFAULT = "smollm2-135m-instruct"
 
@@ -118,10 +114,11 @@ class Models:
         except NotFound:
             if id in catalogue.load():
                 return self._of_catalogue(id)
-            named = self._aliased(id)
-            if named is None:
-                raise NotFound("model", id, hint=self._hint()) from None
-            return self.get(named)
+            if named := self._aliased(id):
+                return self.get(named)
+            if (manifest := self._downloads.manifest(id)) is not None:
+                return self._without_files(id, manifest)
+            raise NotFound("model", id, hint=self._hint()) from None
 
     def change(
         self,
@@ -240,56 +237,6 @@ class Models:
         await self._pool.stop(model.id)
         return model
 
-    def start_download(self, id: str) -> tuple[str, bool]:
-        """Get a model in the background: its id, and False when it is here or on its way already.
-
-        Raises as `order`, and ShuttingDown.
-        """
-        self._store.check_writable()
-        model = self.get(id)
-        if model.answers:
-            return model.id, False
-        return model.id, self._downloads.start(self.order(model))
-
-    def stop_download(self, id: str) -> tuple[str, int]:
-        """Stop one that runs, or drop what one that ended left: its id, how many bytes are free.
-
-        Raises as `get`, NotFound when there is none, and DownloadElsewhere.
-        """
-        self._store.check_writable()
-        model = self.get(id)
-        order = Order(id=model.id, document=model.value, folder=self.folder_of(model.id))
-        return model.id, self._downloads.stop(order)
-
-    def resume_downloads(self) -> None:
-        """Go on with those that ran, or waited, when the last server or `pull` ended."""
-        self._downloads.sweep()
-        for record in self._downloads.records():
-            if record.is_unfinished:
-                self._resume_download(record.id, record.manifest)
-
-    def _resume_download(self, id: str, manifest: Mapping[str, Any]) -> None:
-        try:
-            order = Order(id=id, document=manifest, folder=self.folder_of(id))
-            self._downloads.start(order)
-        except JanError as error:
-            log.error("Download of %s cannot go on: %s", id, error.message)
-
-    def order(self, model: KnownModel) -> Order:
-        """What a download of it is. Weights in the trash give way.
-
-        Raises ReadOnly, InvalidId, LiesOutside, and as `address`.
-        """
-        self._store.check_writable()
-        self.address(model)
-        self.make_room(model)
-        return Order(id=model.id, document=model.value, folder=self.folder_of(model.id))
-
-    def make_room(self, model: KnownModel) -> None:
-        """Weights that wait in the trash give way to those that are to be got."""
-        sources = model.manifest.downloads()
-        self._store.make_room(sum((s.size or 0) + (s.download_size or 0) for s in sources))
-
     def address(self, model: KnownModel) -> str:
         """Where a model can be got from. Raises NotFound with what to do when nobody says.
 
@@ -346,7 +293,9 @@ class Models:
         )
 
     def _of_catalogue(self, id: str) -> KnownModel:
-        value = catalogue.load()[id]
+        return self._without_files(id, catalogue.load()[id])
+
+    def _without_files(self, id: str, value: Mapping[str, Any]) -> KnownModel:
         raw = msgspec.json.encode(value)
         return self._known(id, value, raw=raw, files=ModelFiles(None), created=0)
 

@@ -21,6 +21,7 @@ from jan_server.errors import DataFolderMissing, JanError
 from jan_server.events import Event, Hub
 from jan_server.expiring import Expiring
 from jan_server.following import Following
+from jan_server.getting import Getting
 from jan_server.importing import Importing
 from jan_server.models import Models
 from jan_server.remote import Remotes
@@ -106,6 +107,7 @@ class Services:
         self.pool = _pool(settings)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
         self.removing = Removing(settings, self.store, models=self.models, pool=self.pool)
+        self.getting = Getting(self.store, models=self.models, downloads=self.downloads)
         self.importing = Importing(settings, self.store, models=self.models)
         self.remotes = Remotes(patience=settings.remote_patience)
         self.completions = Completions(self.models, self.pool, self.remotes)
@@ -130,7 +132,7 @@ class Services:
         asyncio.get_running_loop().set_default_executor(workers)
         if not self.settings.read_only:
             self.expiring.start()
-            resume = self.models.resume_downloads
+            resume = self.getting.resume
             threading.Thread(target=resume, name="resume downloads", daemon=True).start()
         if self.settings.watch != "off":
             self.store.keep()

@@ -1,4 +1,4 @@
-"""`pull MODEL`: get a model of the catalogue in the terminal, and make it ready to run."""
+"""`pull MODEL`: get a model in the terminal, and make it ready to run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.progress import (
 
 from jan_server import logs
 from jan_server.cli.options import data_folder_option, find_settings
-from jan_server.downloads import DownloadProgress
+from jan_server.downloads import DownloadProgress, Order
 from jan_server.engines.base import ModelSpec
 from jan_server.engines.process import EngineProcess
 from jan_server.services import Services
@@ -32,34 +32,47 @@ from jan_server.settings import Settings
 @click.argument("model")
 @data_folder_option
 def command(model: str, data_folder: str | None) -> None:
-    """Get a MODEL of the catalogue, check it and make it ready to run."""
+    """Get a MODEL, check it and make it ready to run.
+
+    MODEL is an id or a shorter name of the catalogue or the data folder, or what the hub has:
+    ORG/REPO, ORG/REPO:Q4_K_M, ORG/REPO:FILE, or the address of a page or a file there. Any other
+    https address needs #sha256=... behind it. Ctrl-C keeps what is there: the same command goes on
+    with it.
+    """
     logs.configure()
     pull(model, find_settings(data_folder))
 
 
-def pull(id: str, settings: Settings) -> None:
-    """Raises NotFound for an unknown model, ReadOnly, DownloadFailed, DiskFull, ModelCannotRun."""
+def pull(name: str, settings: Settings) -> None:
+    """Raises as Getting.find and Getting.get, and ModelCannotRun."""
     services = Services(settings)
-    services.store.check_writable()
     console = Console(file=sys.stderr)
-    model = services.models.get(id)
-    id = model.id  # What was asked for may be a shorter name of it.
-    if model.remote:
+    wanted = services.getting.find(name)
+    id = wanted.id
+    if wanted.known and wanted.known.remote:
         services.models.ready(id)
-        _say(console, f"{id} needs no file: {services.models.describe(model)} answers it.")
+        _say(console, f"{id} needs no file: {services.models.describe(wanted.known)} answers it.")
         return
-    if model.answers:
-        where = f": {model.weights}" if model.weights else ", without weights of its own"
+    if wanted.order is None:
+        weights = services.models.ready(id).weights
+        where = f": {weights}" if weights else ", without weights of its own"
         _say(console, f"{id} is here already{where}")
     else:
-        _say(console, f"Getting {id} from {services.models.address(model)}")
-        with _bar(console) as show:
-            services.downloads.get(services.models.order(model), show)
-        model = services.models.ready(id)
-        _say(console, f"{id} is here, whole and verified: {model.weights}")
+        _say(console, f"Getting {id} from {wanted.order.sources[0].url}")
+        _get(services, wanted.order, console)
+        _say(console, f"{id} is here, whole and verified: {services.models.ready(id).weights}")
     with console.status(escape(f"Making {id} ready to run")):
-        asyncio.run(_prepare(services.models.spec(model)))
+        asyncio.run(_prepare(services.models.spec(services.models.ready(id))))
     _say(console, f"{id} is ready.")
+
+
+def _get(services: Services, order: Order, console: Console) -> None:
+    try:
+        with _bar(console) as show:
+            services.getting.get(order, show)
+    except KeyboardInterrupt:
+        _say(console, "Stopped. What is there is kept: the same command goes on with it.")
+        raise
 
 
 def _say(console: Console, line: str) -> None:
@@ -87,8 +100,13 @@ def _bar(console: Console) -> Iterator[Callable[[DownloadProgress], None]]:
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=None)
+        phase = ""
 
         def show(progress: DownloadProgress) -> None:
+            nonlocal phase
+            if progress.phase != phase:  # What is there already is not of the speed.
+                phase = progress.phase
+                bar.reset(task, completed=progress.bytes_done, total=progress.bytes_total)
             bar.update(
                 task,
                 description=progress.phase,

