@@ -39,13 +39,25 @@ MOST_LISTED = 1000
 
 
 class Removing:
-    """Removes models. Holds nothing open."""
+    """Removes models. Holds nothing open.
 
-    def __init__(self, settings: Settings, store: Store, *, models: Models, pool: Pool) -> None:
+    `drop_download` forgets what is left of a model's download, and raises NotFound for nothing.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        *,
+        models: Models,
+        pool: Pool,
+        drop_download: Callable[[str], object],
+    ) -> None:
         self._settings = settings
         self._store = store
         self._models = models
         self._pool = pool
+        self._drop_download = drop_download
 
     async def remove(
         self, id: str, *, now: bool = False, condition: Callable[[str], None] = lambda _etag: None
@@ -87,7 +99,7 @@ class Removing:
         # What is left of a download would go on when the next server starts. There is mostly none,
         # and never one through a link.
         with contextlib.suppress(NotFound, LiesOutside):
-            self._models.stop_download(model.id)
+            self._drop_download(model.id)
 
     def _is_here(self, model: KnownModel) -> bool:
         """There is more of it than the manifest that would stay."""

@@ -106,8 +106,14 @@ class Services:
         )
         self.pool = _pool(settings)
         self.models = Models(settings, self.store, pool=self.pool, downloads=self.downloads)
-        self.removing = Removing(settings, self.store, models=self.models, pool=self.pool)
         self.getting = Getting(self.store, models=self.models, downloads=self.downloads)
+        self.removing = Removing(
+            settings,
+            self.store,
+            models=self.models,
+            pool=self.pool,
+            drop_download=self.getting.stop,
+        )
         self.importing = Importing(settings, self.store, models=self.models)
         self.remotes = Remotes(patience=settings.remote_patience)
         self.completions = Completions(self.models, self.pool, self.remotes)
