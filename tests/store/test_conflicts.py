@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jan_server.errors import DiskFull, WriteFailed
+from jan_server.store import merging
 from jan_server.store.conflicts import is_conflict, keep_conflict
 from jan_server.store.files import TEMPORARY, Files
 from tests.store.failing import FailingSystem
@@ -131,3 +132,17 @@ def test_a_copy_that_is_not_on_the_disk_is_told_and_leaves_nothing(tmp_path: Pat
         keep_conflict(Files(system=system), tmp_path / "thread.json", b"loses")
     assert system.calls == ["open", "write", "fsync", "unlink"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_writes_again_while_we_merge_loses_neither_writing(tmp_path: Path) -> None:
+    path = tmp_path / "thread.json"
+    path.write_bytes(b"theirs")
+
+    def merge(theirs: bytes) -> bytes:
+        path.write_bytes(b"theirs again")  # What they do in this very moment.
+        return b"ours and " + theirs
+
+    merging.replace(Files(), path, b"ours", base=b"old", merge=merge)
+    assert path.read_bytes() == b"ours and theirs"
+    copies = {copy.read_bytes() for copy in tmp_path.iterdir() if copy != path}
+    assert copies == {b"theirs", b"theirs again"}
