@@ -327,12 +327,33 @@ def test_links_that_lead_round_in_a_circle_end(root: Path, store: Store) -> None
     assert "x" in listed(store)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_what_cannot_be_read_is_told(root: Path, store: Store) -> None:
-    write(root / B, yml("m"))
-    (root / B).chmod(0)
+    (root / B).parent.mkdir(parents=True)
+    os.mkfifo(root / B)
     with pytest.raises(FileUnreadable, match="cannot be read"):
         store.models.get("m:main")
+    assert listed(store) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux has a file that fails")
+def test_a_disk_that_fails_is_told(root: Path, store: Store) -> None:
+    write(root / "models/imported/x.yml", yml("x", files="/proc/self/mem"))
+    assert [str(each) for each in Doctor(store).examine(sums=True).findings] == [
+        "models/imported/x.yml cannot be looked at (Input/output error)"
+    ]
+
+
+def test_what_is_not_there_is_not_found(root: Path, store: Store) -> None:
+    for ask in (store.models.files.get, store.models.files.path, store.models.files.folder):
+        with pytest.raises(NotFound):
+            ask("none")
+    write(root / B, yml("m"))
+    fresh = Store(root, fsync=False).open()
+    fresh.wait_until_read()
+    assert repr(fresh.models.files) == "<FileModels 1>"
+    (root / B).parent.rename(root / "away")
+    with pytest.raises(NotFound):
+        store.models.delete("m")
 
 
 def test_a_folder_in_place_of_a_file_is_none(root: Path, store: Store) -> None:
