@@ -7,6 +7,7 @@ from math import inf
 import pytest
 from starlette.testclient import TestClient
 
+from jan_server import catalogue
 from jan_server.app import create_app
 from jan_server.errors import InvalidRequest
 from jan_server.settings import Settings
@@ -56,12 +57,7 @@ def test_a_model_is_its_manifest_with_openais_fields(client, tiny, data_folder):
 def test_only_models_that_can_answer_are_listed_unless_all_are_asked_for(client, tiny):
     assert set(by_id(client.get("/v1/models"))) == {"tiny"}
     everything = by_id(client.get("/v1/models", params={"state": "all"}))
-    assert set(everything) == {
-        "tiny",
-        "smollm2-135m-instruct",
-        "tinyllama-1.1b",
-        "mistral-ins-7b-q4",
-    }
+    assert set(everything) == {"tiny", *catalogue.load()}
     assert everything["tinyllama-1.1b"]["state"] == "not_downloaded"
     assert client.get("/v1/models", params={"state": "some"}).status_code == 400
 
