@@ -29,6 +29,7 @@ from bench import (
     runs,
     sampling,
     scale,
+    search,
     threads,
     titles,
 )
@@ -80,6 +81,7 @@ PARTS = {
     "append": Part("Durable appends", appends.measure, why=APPENDS),
     "events": Part("Hand edits told", edits.measure),
     "scale": Part("Many threads", scale.measure),
+    "search": Part("Search", search.measure),
     "models": Part("Models", models.measure),
     "title": Part("What a change leaves untouched", titles.measure),
     "torture": Part("Killed again and again", killed.measure, is_usual=False),
