@@ -47,7 +47,10 @@ def run(data_folder):
 
 @pytest.fixture
 def chat(data_folder):
-    """A chat at a terminal, at its first prompt."""
+    """A chat at a terminal, at its first prompt; it is to be at one again at the end.
+
+    (Between two prompts the terminal edits lines itself, and a Ctrl-D there is lost.)
+    """
 
     @contextmanager
     def begin(*arguments, **options):
@@ -270,6 +273,7 @@ def test_a_chat_goes_on_until_bye(chat, backend):
         terminal.type("\n")
         terminal.wait_for(PROMPT)
         terminal.type("/bye\n")
+        assert terminal.wait_for_the_end() == 0
 
 
 def test_what_was_said_before_goes_with_the_next_question(chat, write, backend):
@@ -313,6 +317,7 @@ def test_ctrl_c_at_the_prompt_says_how_to_end(chat, echo):
         terminal.wait_for(PROMPT)
         terminal.type("whole\n")
         terminal.wait_for("\nwhole\n")
+        terminal.wait_for(PROMPT)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +352,7 @@ def test_an_error_does_not_end_the_chat(chat, backend):
         terminal.wait_for(PROMPT)
         terminal.type("again\n")
         terminal.wait_for("\nagain\n")
+        terminal.wait_for(PROMPT)
 
 
 def test_an_answer_cannot_speak_to_the_terminal(chat, echo):
