@@ -81,7 +81,7 @@ async def create_run(services: Services, request: Request) -> Response:
 
 async def create_thread_and_run(services: Services, request: Request) -> Response:
     asked, sent = await read_json(request, CreateThreadAndRun)
-    run = await services.runs.plan(asked, {})
+    run = await services.runs.plan(asked)
     said = sent.get("thread") or {}
     assistants = said.get("assistants") or [{"assistant_id": run.assistant_id, "model": {}}]
     new = {**said, "assistants": assistants}

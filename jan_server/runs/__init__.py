@@ -78,12 +78,13 @@ class Runs:
     def __repr__(self) -> str:
         return f"<Runs {len(self._works)} are answered>"
 
-    async def plan(self, asked: RunOptions, thread: Mapping[str, Any]) -> StoredRun:
-        """The run that this request would be, in a thread of this value. Nothing is written.
+    async def plan(self, asked: RunOptions, *, thread_id: str | None = None) -> StoredRun:
+        """The run that this request would be, in that thread or in a new one. Nothing is written.
 
-        Raises InvalidId and NotFound (assistant, model), and what is wrong with the request.
+        Raises InvalidId and NotFound (thread, assistant, model), and what is wrong with the
+        request.
         """
-        run, files = await asyncio.to_thread(self._planned, asked, thread)
+        run, files = await asyncio.to_thread(self._planned, asked, thread_id)
         chat = asking.asked(run, [{"role": "user", "content": "?"}], files)
         return replace(run, model=await self._chats.check(chat.request, chat.sent))
 
@@ -96,8 +97,7 @@ class Runs:
         client: str = "",
     ) -> Begun:
         """Add the messages, as for Messages.append, and begin. Raises as `plan` and `begin`."""
-        thread = await asyncio.to_thread(self._store.threads.get, thread_id)
-        run = await self.plan(asked, thread.value)
+        run = await self.plan(asked, thread_id=thread_id)
         return await self.begin(thread_id, run, messages=messages, client=client)
 
     async def begin(
@@ -202,7 +202,8 @@ class Runs:
 
     # What follows is done in a worker.
 
-    def _planned(self, asked: RunOptions, thread: Mapping[str, Any]) -> tuple[StoredRun, Files]:
+    def _planned(self, asked: RunOptions, thread_id: str | None) -> tuple[StoredRun, Files]:
+        thread = {} if thread_id is None else self._store.threads.get(thread_id).value
         run = self._planning.run(asked, thread, seconds=self._expire_after)
         return run, self._planning.files(run, thread)
 

@@ -187,6 +187,15 @@ class Files:
         finally:
             os.close(fd)
 
+    def replace_unsynced(self, path: Path, data: bytes) -> None:
+        """As `replace`, for what nobody would miss: a power cut may take it along, or leave it
+        empty.
+        """
+        target = Path(os.path.realpath(path))
+        with translated(target):
+            temporary = self._write_temporary(target, data, flush=False)
+        self._take_the_name(temporary, target, None)
+
     def remove(self, path: Path) -> None:
         """Remove a file that we made. That it is gone already is no error."""
         with translated(path), contextlib.suppress(FileNotFoundError):
@@ -267,12 +276,13 @@ class Files:
                 f"Moving stopped half-way ({because.strerror}); what was moved lies in {folder}."
             ) from error
 
-    def _write_temporary(self, target: Path, data: bytes) -> Path:
+    def _write_temporary(self, target: Path, data: bytes, *, flush: bool = True) -> Path:
         temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
         old = _status(target)
         if old is not None and not stat.S_ISREG(old.st_mode):
             raise _not_regular(target)
-        self._write_new(temporary, data, self._mode_below(target.parent), like=old)
+        mode = self._mode_below(target.parent)
+        self._write_new(temporary, data, mode, like=old, flush=flush)
         return temporary
 
     def _take_the_name(self, temporary: Path, target: Path, expected: bytes | None) -> bytes | None:
@@ -334,7 +344,13 @@ class Files:
                 ) from error
 
     def _write_new(
-        self, path: Path, data: bytes, mode: int, *, like: os.stat_result | None = None
+        self,
+        path: Path,
+        data: bytes,
+        mode: int,
+        *,
+        like: os.stat_result | None = None,
+        flush: bool = True,
     ) -> None:
         """`like` is the file whose place it will take: its mode and owner are kept."""
         fd = self._system.open(path, WRITE_NEW, mode)
@@ -342,7 +358,8 @@ class Files:
             if like is not None:
                 self._keep_mode_and_owner(fd, like)
             self._write_all(fd, data)
-            self._flush(fd)
+            if flush:
+                self._flush(fd)
         except OSError:
             self._discard(path)
             raise

@@ -108,7 +108,8 @@ class Replies:
         try:
             if id in taken or os.path.lexists(path):
                 raise AlreadyExists("message", id)
-            reply.save()
+            # Without a flush: it says nothing yet, and nobody waits for the disk to say so.
+            self._files.replace_unsynced(path, _line({**value, "content": ""}))
         except JanError:
             claim.release(forget=not os.path.lexists(path))
             raise
@@ -160,7 +161,7 @@ class Replies:
         return line
 
     def save(self, path: Path, value: Mapping[str, Any]) -> None:
-        self._files.replace(path, written_line({**value, "status": IN_PROGRESS}))
+        self._files.replace(path, _line(value))
 
     def tell(self, path: Path, reason: str) -> None:
         """Log it once."""
@@ -346,6 +347,10 @@ class Reply:
         if self._claim is not None:
             self._claim.release(forget=not os.path.lexists(self._path))
             self._claim = None
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return written_line({**value, "status": IN_PROGRESS})
 
 
 def _as_message(value: Mapping[str, Any]) -> Message:
