@@ -15,6 +15,7 @@ from bench import (
     agreement,
     appends,
     chat,
+    downloads,
     edits,
     features,
     killed,
@@ -84,6 +85,7 @@ PARTS = {
     "search": Part("Search", search.measure),
     "models": Part("Models", models.measure),
     "title": Part("What a change leaves untouched", titles.measure),
+    "download": Part("Downloads", downloads.measure),
     "torture": Part("Killed again and again", killed.measure, is_usual=False),
 }
 

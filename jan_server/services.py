@@ -7,6 +7,7 @@ import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -100,7 +101,7 @@ class Services:
                 files=self.store.own_files,
                 locks=self.store.locks,
             ),
-            Session(on_verified=self.store.sums.record),
+            Session(on_verified=self._note_weights),
             on_change=self._tell_download,
             at_once=settings.max_downloads,
         )
@@ -177,6 +178,10 @@ class Services:
         await self.following.close()
         await asyncio.to_thread(self.watcher.close)
         self.events.close()
+
+    def _note_weights(self, path: Path, sha256: str) -> None:
+        self.store.sums.record(path, sha256)
+        self.store.look([path])
 
     def _tell_download(self, download: Download) -> None:
         self.events.publish(

@@ -77,7 +77,13 @@ def _use_checked_client() -> None:
     set_client_factory(_checked_client)
     # Its warnings say what `retrying` does, in the midst of the progress bar.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    # Its 10 MB would be the step of our progress, and what a cut connection or a stop costs.
+    # Nobody is told what runs here; and what it asks the hub for that first, nobody could stop.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    use_own_steps()
+
+
+def use_own_steps() -> None:
+    """Its 10 MB would be the step of our progress, and what a cut connection or a stop costs."""
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK
 
 

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import time
 
 import pytest
 
+from tests.downloads.conftest import hub as hub
+from tests.downloads.hub import PATH, PATIENCE, Answer, manifest
 from tests.packages import WHEEL, wheel
+from tests.running import Command
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -99,3 +104,79 @@ def test_a_name_with_brackets_is_shown_as_it_is(run, write, data_folder):
 def test_an_engine_without_weights_needs_no_pull(run, echo, data_folder):
     done = run("pull", "echo", "--data-folder", str(data_folder))
     assert "without weights of its own" in done.output
+
+
+# --- the hub ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_repo(hub, tmp_path):
+    write_tiny_gguf(tmp_path / "made.gguf")
+    weights = (tmp_path / "made.gguf").read_bytes()
+    hub.offer("org/tiny-GGUF", {"tiny.Q8_0.gguf": weights, "tiny.Q4_K_M.gguf": b"no model"})
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("org/tiny-GGUF:Q8_0", "org/tiny.Q8_0"),
+        ("hf.co/org/tiny-GGUF:tiny.Q8_0.gguf", "org/tiny.Q8_0"),
+        ("https://huggingface.co/org/tiny-GGUF/blob/main/tiny.Q8_0.gguf", "org/tiny.Q8_0"),
+    ],
+)
+def test_a_model_of_the_hub_is_got_by_its_name_there(run, data_folder, tiny_repo, name, id):
+    done = run("pull", name, "--data-folder", str(data_folder))
+    assert done.exit_code == 0, done.output
+    assert f"{id} is ready." in done.output
+    assert (data_folder / "models" / id / "tiny.Q8_0.gguf").read_bytes() == tiny_repo
+
+
+def test_a_page_of_the_hub_names_a_repository(run, data_folder, tiny_repo):
+    done = run("pull", "https://huggingface.co/org/tiny-GGUF", "--data-folder", str(data_folder))
+    assert done.exit_code == 1  # The packing that is chosen is no model.
+    assert "org/tiny-GGUF is here, whole and verified" in done.output
+    assert "tiny.Q4_K_M.gguf cannot be used" in done.output
+
+
+def test_what_does_not_fit_is_one_line_with_the_choices(run, data_folder, tiny_repo):
+    done = run("pull", "org/tiny-GGUF:Q2_K", "--data-folder", str(data_folder))
+    assert done.exit_code == 1
+    assert "There are: tiny.Q4_K_M.gguf, tiny.Q8_0.gguf." in done.output
+
+
+def test_another_address_needs_its_sum(run, data_folder):
+    done = run("pull", "https://example.org/m.gguf", "--data-folder", str(data_folder))
+    assert done.exit_code == 1
+    assert "add `#sha256=` and the 64 digits of its sum" in done.output
+
+
+def test_ctrl_c_keeps_what_is_there_and_the_same_command_goes_on(write, data_folder, hub, tmp_path):
+    hub.answers[PATH] = Answer(pace=0.2)
+    write("models/m/model.json", manifest())
+    record = data_folder / ".jan_server/downloads/@m.json"
+    with Command("pull", "m", "--data-folder", data_folder) as command:
+        end = time.monotonic() + PATIENCE
+        while not (record.exists() and json.loads(record.read_text())["files"][0]["on_disk"]):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        command.process.send_signal(signal.SIGINT)
+        _, said = command.process.communicate(timeout=PATIENCE)
+    assert "Stopped. What is there is kept: the same command goes on with it." in said
+    kept = json.loads(record.read_text())
+    assert kept["status"] == "stopped"
+    hub.answers[PATH].pace = 0.0
+    hub.asked.clear()
+    with Command("pull", "m", "--data-folder", data_folder) as command:
+        _, said = command.process.communicate(timeout=2 * PATIENCE)
+    assert "m is here, whole and verified" in said
+    assert hub.gets() == [f"bytes={kept['files'][0]['on_disk']}-"]
+
+
+def test_a_read_only_folder_is_not_written_to(run, write, data_folder):
+    write(".jan_server/settings.toml", "read-only = true\n")
+    write("models/m/model.json", manifest())
+    done = run("pull", "m", "--data-folder", str(data_folder))
+    assert done.exit_code == 1
+    assert "read-only" in done.output
+    assert not (data_folder / ".jan_server/downloads").exists()

@@ -84,8 +84,8 @@ class Hub:
         self._http.server_close()
 
     def gets(self) -> list[str]:
-        """The requests for bodies, as the ranges that they asked for."""
-        lines = (line.split(" ") for line in self.asked if line.startswith("GET "))
+        """The requests for the bodies of files, as the ranges that they asked for."""
+        lines = (line.split(" ") for line in self.asked if re.match("GET .*/resolve/", line))
         return [parts[2] if len(parts) > 2 else "" for parts in lines]
 
     def offer(self, repo: str, files: dict[str, bytes], *, revision: str = "main") -> None:
@@ -104,7 +104,10 @@ class Hub:
             )
         listed = {"_id": "1", "id": repo, "modelId": repo, "sha": revision, "siblings": siblings}
         body = json.dumps(listed).encode()
-        self.answers[f"/api/models/{repo}"] = Answer(body=body, type="application/json", etag="")
+        for path in ("", "/revision/main"):
+            self.answers[f"/api/models/{repo}{path}"] = Answer(
+                body=body, type="application/json", etag=""
+            )
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         asked = request.headers.get("Range", "")

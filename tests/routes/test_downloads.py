@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
+from tests.api import Api
 from tests.downloads.conftest import hub as hub
 from tests.downloads.hub import (
     ADDRESS,
@@ -17,6 +19,7 @@ from tests.downloads.hub import (
     Fault,
     manifest,
 )
+from tests.running import Command, served
 from tests.tiny_gguf import write_tiny_gguf
 
 SIZE = len(WEIGHTS)
@@ -149,3 +152,110 @@ def test_the_verified_sum_is_recorded(client, hub, write, data_folder):
     wait_for(lambda: model(client)["state"] == "downloaded")
     sums = client.app.state.services.store.sums
     assert sums.of(data_folder / "models/m/m.gguf").sha256 == SUM
+
+
+# --- what the hub has ------------------------------------------------------------------------
+
+
+def test_a_repository_of_the_hub_becomes_a_model(client, hub, data_folder):
+    hub.offer("org/Repo-GGUF", {"m.Q8_0.gguf": b"large", "m.Q4_K_M.gguf": WEIGHTS})
+    answer = client.post("/v1/models/download/org/Repo-GGUF")
+    assert answer.json() == {"message": "Starting download org/Repo-GGUF", "id": "org/Repo-GGUF"}
+    wait_for(lambda: model(client, "org/Repo-GGUF")["state"] == "downloaded")
+    folder = data_folder / "models/org/Repo-GGUF"
+    assert (folder / "m.Q4_K_M.gguf").read_bytes() == WEIGHTS
+    written = json.loads((folder / "model.json").read_text())
+    assert written["sources"][0]["sha256"] == SUM
+    again = client.post("/v1/models/download/org/Repo-GGUF").json()["message"]
+    assert again == "org/Repo-GGUF is here or on its way already"
+
+
+def test_all_parts_of_a_split_model_are_got(client, hub, data_folder):
+    parts = {f"q/m-Q8_0-0000{n}-of-00002.gguf": WEIGHTS[n:] for n in (1, 2)}
+    hub.offer("org/repo", {**parts, "m.Q4_0.gguf": b"small"})
+    answer = client.get("/v1/models/download/org/repo:Q8_0")
+    assert answer.json()["id"] == "org/m-Q8_0"
+    wait_for(lambda: model(client, "org/m-Q8_0")["state"] == "downloaded")
+    found = {path.name for path in (data_folder / "models/org/m-Q8_0").iterdir()}
+    assert found == {"model.json", *(name.rpartition("/")[2] for name in parts)}
+    assert model(client, "org/m-Q8_0")["parts"] == sorted(found - {"model.json"})
+
+
+def test_what_is_got_is_known_by_its_record_before_it_is_here(client, hub):
+    hub.offer("org/repo", {"m.gguf": WEIGHTS})
+    hub.answers["/org/repo/resolve/main/m.gguf"].pace = 0.2
+    client.post("/v1/models/download/org/repo")
+    found = model(client, "org/repo")
+    assert (found["state"], found["download"]["id"]) == ("downloading", "org/repo")
+    again = client.post("/v1/models/download/org/repo:m.gguf").json()
+    assert again["id"] == "org/m"  # Asked for by its name it is another model.
+    assert client.delete("/v1/models/download/org/m").status_code == 200
+    assert client.delete("/v1/models/download/org/repo").status_code == 200
+    assert client.get("/v1/models/org/repo").status_code == 404
+
+
+def test_the_choices_are_said_where_nothing_fits(client, hub):
+    hub.offer("org/repo", {"a.Q4_0.gguf": b"a", "b.Q4_0.gguf": b"b"})
+    answer = client.post("/v1/models/download/org/repo")
+    assert answer.status_code == 404
+    assert "There are: a.Q4_0.gguf, b.Q4_0.gguf." in answer.json()["message"]
+    assert client.get("/v1/models/org/repo").status_code == 404
+
+
+def test_what_neither_we_nor_the_hub_know_is_an_error(client, hub):
+    answer = client.post("/v1/models/download/org/nope")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "download_failed")
+    assert "answered 404" in answer.json()["message"]
+
+
+def test_another_model_of_that_id_is_not_replaced(client, hub, write):
+    hub.offer("org/repo", {"m.Q4_0.gguf": WEIGHTS, "n.Q8_0.gguf": b"n"})
+    write("models/org/m.Q4_0/model.json", {"sources": [{"url": ADDRESS, "sha256": "0" * 64}]})
+    answer = client.post("/v1/models/download/org/repo:Q4_0")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "already_exists")
+
+
+# --- servers ---------------------------------------------------------------------------------
+
+
+def test_events_tell_how_far_a_download_is(settings, slow, data_folder):
+    with served(settings) as base, Api(base, data_folder) as api, api.events() as events:
+        api.answer("/models/download/m", "POST")
+        told = events.until("download created m", "model updated m")
+        while told[-1].get("download", {}).get("state") != "done":
+            seen = len(told)
+            events.until("download updated m")
+            assert len(told) > seen
+    downloads = [event["download"] for event in told if event["kind"] == "download"]
+    states = list(dict.fromkeys(one["state"] for one in downloads))
+    assert states == ["queued", "downloading", "publishing", "done"]
+    assert downloads[-1]["total"] == SIZE
+    running = [one for one in downloads if one["state"] == "downloading"]
+    assert 2 <= len(running) < 20
+
+
+def test_the_next_server_goes_on_with_what_ran(settings, slow, data_folder, hub):
+    with served(settings) as base, Api(base, data_folder) as api:
+        api.answer("/models/download/m", "POST")
+        wait_for(lambda: api.get("/models/m").get("download", {}).get("bytes"))
+    record = json.loads((data_folder / ".jan_server/downloads/@m.json").read_text())
+    assert record["status"] == "downloading"
+    hub.asked.clear()
+    hub.answers[PATH].pace = 0.0
+    with served(settings) as base, Api(base, data_folder) as api:
+        wait_for(lambda: api.get("/models/m")["state"] == "downloaded")
+    assert hub.gets() == [f"bytes={record['files'][0]['on_disk']}-"]
+    assert (data_folder / "models/m/m.gguf").read_bytes() == WEIGHTS
+
+
+def test_pull_beside_a_server_follows_it_and_ends_with_the_same_file(
+    settings, slow, data_folder, hub
+):
+    with served(settings) as base, Api(base, data_folder) as api:
+        api.answer("/models/download/m", "POST")
+        wait_for(lambda: api.get("/models/m").get("download", {}).get("bytes"))
+        with Command("pull", "m", "--data-folder", data_folder) as command:
+            _, said = command.process.communicate(timeout=4 * PATIENCE)
+    assert "m is here, whole and verified" in said
+    assert hub.gets() == [""]
+    assert (data_folder / "models/m/m.gguf").read_bytes() == WEIGHTS
