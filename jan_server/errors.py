@@ -146,8 +146,8 @@ class ReadOnly(Forbidden):
 
     code = "read_only"
 
-    def __init__(self) -> None:
-        super().__init__("This server is read-only: start it without --read-only to change things.")
+    def __init__(self, instead: str = "start it without --read-only to change things.") -> None:
+        super().__init__(f"This server is read-only: {instead}")
 
 
 class NotFound(JanError):

@@ -28,6 +28,7 @@ from jan_server.models import Models
 from jan_server.remote import Remotes
 from jan_server.removing import Removing
 from jan_server.replying import Replying
+from jan_server.responses import Responses
 from jan_server.runs import Runs
 from jan_server.settings import Settings
 from jan_server.store import Document, Store
@@ -127,6 +128,12 @@ class Services:
             changed=self.following.thread_changed,
         )
         self.replying = Replying(self.store, self.runs, self.events)
+        self.responses = Responses(
+            self.store,
+            self.completions.chats,
+            default_assistant=settings.default_assistant,
+            changed=self.following.thread_changed,
+        )
         self.expiring = Expiring(partial(self.store.expire, days=settings.trash_days))
         self.closing = asyncio.Event()
 

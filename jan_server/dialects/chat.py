@@ -45,11 +45,13 @@ class Translated(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Tokens: of the prompt, of which some were cached, and of the answer. Times in seconds."""
+    """Tokens: of the prompt, of which some were cached, and of the answer, of which some were
+    thought. Times in seconds."""
 
     prompt: int = 0
     cached: int = 0
     answer: int = 0
+    thought: int = 0
     prompt_seconds: float = 0.0
     answer_seconds: float = 0.0
 
@@ -143,6 +145,7 @@ class Reader:
         self._reason: Reason = "stop"
         self._stop_string: str | None = None
         self._counts = Counts()
+        self._thought = 0
 
     def take(self, chunk: ChatCompletionChunk | Mapping[str, Any]) -> Iterator[Part]:
         """A chunk of ours, or another server's JSON, of which nothing is certain."""
@@ -164,6 +167,7 @@ class Reader:
         if tokens := (choice.get("logprobs") or {}).get("content"):
             yield Likelihoods(tokens)
         if thought := delta.get("reasoning_content") or delta.get("reasoning"):
+            self._thought = self._counts.answer
             yield Thought(thought)
         if text := delta.get("content") or choice.get("text"):
             yield Text(text)
@@ -188,11 +192,13 @@ class Reader:
 
     def _count(self, value: Mapping[str, Any]) -> None:
         usage, timings = value.get("usage"), value.get("timings") or {}
+        details = (usage or {}).get("completion_tokens_details") or {}
         if usage:
             self._counts = Counts(
                 prompt=usage.get("prompt_tokens") or 0,
                 cached=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
                 answer=usage.get("completion_tokens") or 0,
+                thought=details.get("reasoning_tokens") or self._thought,
                 prompt_seconds=(timings.get("prompt_ms") or 0) / 1000,
                 answer_seconds=(timings.get("predicted_ms") or 0) / 1000,
             )

@@ -19,6 +19,7 @@ from jan_server.web.routing import Route
 TAGS = {
     "Models": "What can answer, and what could be downloaded.",
     "Chat": "Given a conversation, the model returns a response.",
+    "Responses": "OpenAI's newer API: a conversation is a thread, asked on by its last response.",
     "Ollama": "Ollama's API, at the root: chats, embeddings and models, as its clients know them.",
     "Embeddings": "Where texts lie in a model's space.",
     "Tokens": "Texts as a model's tokenizer sees them.",

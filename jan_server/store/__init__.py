@@ -83,6 +83,7 @@ from jan_server.store.new_messages import new_messages
 from jan_server.store.news import tell_messages, tell_weights
 from jan_server.store.read_only import Refusing, check_readable, own_folder
 from jan_server.store.replies import Replies
+from jan_server.store.responses import ThreadResponses
 from jan_server.store.restoring import Restored, Restoring, restore
 from jan_server.store.runs import ThreadRuns
 from jan_server.store.sums import VerifiedSums
@@ -100,6 +101,7 @@ __all__ = [
     "Message",
     "Messages",
     "Store",
+    "ThreadResponses",
     "ThreadRuns",
 ]
 
@@ -244,6 +246,10 @@ class Store:
     def runs(self, thread_id: str) -> ThreadRuns:
         """A thread's runs, as `messages`."""
         return ThreadRuns(self._shared, thread_id)
+
+    def responses(self, thread_id: str) -> ThreadResponses:
+        """A thread's responses, as `messages`."""
+        return ThreadResponses(self._shared, thread_id)
 
     def create_thread(
         self,

@@ -28,6 +28,7 @@ LAYOUT = ("assistants", "models", "threads", "engines", "settings", "logs")
 
 MESSAGES = "messages.jsonl"
 RUNS = "runs.jsonl"
+RESPONSES = "responses.jsonl"
 
 FILED_DEPTH = 6
 """How deep threads that people file into folders are looked for."""

@@ -60,7 +60,7 @@ def test_our_own_chunks_are_read_with_their_usage_and_times() -> None:
     ) == [
         Begun("m", Counts(prompt=5, cached=2)),
         Text("Hi"),
-        Ended("stop", "END", Counts(5, 2, 1, 1.5, 0.25)),
+        Ended("stop", "END", Counts(5, 2, 1, 0, 1.5, 0.25)),
     ]
 
 
