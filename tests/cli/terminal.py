@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 PATIENCE = 60.0
+AGAIN_SECONDS = 5.0
 
 # The child makes the terminal its own, so that Ctrl-C at it is a SIGINT.
 _LAUNCH = (
@@ -55,10 +56,16 @@ class Terminal:
     def type_bytes(self, raw: bytes) -> None:
         os.write(self._screen, raw)
 
-    def wait_for(self, text: str) -> str:
-        """Read until it is shown, after what was waited for before; all that came till then."""
+    def wait_for(self, text: str, *, again: str = "") -> str:
+        """Read until it is shown, after what was waited for before; all that came till then.
+
+        `again` is typed every few seconds meanwhile: Python does not hear a Ctrl-C at its prompt
+        before the next key, when it comes in the very moment that the last one is handled.
+        """
         end = time.monotonic() + PATIENCE
         while (at := self.shown.find(text, self._seen)) < 0:
+            if again and not self._is_more_within(AGAIN_SECONDS):
+                self.type(again)
             goes_on = time.monotonic() < end and self._read()
             assert goes_on, f"{text!r} is not in {self.shown!r}"
         before, self._seen = self._seen, at + len(text)
@@ -72,13 +79,15 @@ class Terminal:
 
     def _read(self) -> bool:
         """Whether there may be more."""
-        ready, _, _ = select.select([self._screen], [], [], PATIENCE)
         try:
-            more = os.read(self._screen, 65_536) if ready else b""
+            more = os.read(self._screen, 65_536) if self._is_more_within(PATIENCE) else b""
         except OSError:  # Linux: nobody holds the other end any more.
             more = b""
         self._raw += more
         return bool(more)
+
+    def _is_more_within(self, seconds: float) -> bool:
+        return bool(select.select([self._screen], [], [], seconds)[0])
 
     def __enter__(self) -> Terminal:
         return self

@@ -313,7 +313,7 @@ def test_ctrl_c_at_the_prompt_says_how_to_end(chat, echo):
         terminal.type("half a que")
         terminal.wait_for("half a que")
         terminal.type("\x03")
-        terminal.wait_for("(Ctrl-D or /bye ends the chat.)")
+        terminal.wait_for("(Ctrl-D or /bye ends the chat.)", again="\x03")
         terminal.wait_for(PROMPT)
         terminal.type("whole\n")
         terminal.wait_for("\nwhole\n")
