@@ -62,7 +62,7 @@ from jan_server.types.thread import CreateThread
 from jan_server.web.requests import decode_json, read_json, read_query
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
-from jan_server.web.sse import Named
+from jan_server.web.sse import Named, Together
 
 DONE = b"event: done\ndata: [DONE]\n\n"
 
@@ -178,13 +178,14 @@ def _begun_response(begun: Begun, *, streams: bool | None, thread: Entry | None 
     return answering.event_stream(_events(begun, thread), ending=DONE)
 
 
-async def _events(begun: Begun, thread: Entry | None) -> AsyncGenerator[Named]:
+async def _events(begun: Begun, thread: Entry | None) -> AsyncGenerator[Named | Together]:
     if thread is not None:
         value = representations.for_openai("thread", msgspec.json.decode(thread.body))
         yield Named(None, "thread.created", value)
     async with aclosing(begun.events):
-        async for event in begun.events:
-            yield Named(None, event.name, _wire(begun.run.thread_id, event))
+        async for told in begun.events:
+            named = (Named(None, event.name, _wire(begun.run.thread_id, event)) for event in told)
+            yield Together(tuple(named))
 
 
 def _wire(thread_id: str, event: RunEvent) -> Any:

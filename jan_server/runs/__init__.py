@@ -20,15 +20,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from jan_server import ids
-from jan_server.errors import InvalidRequest, RunActive, RunNotActive, ShuttingDown
+from jan_server.errors import InvalidRequest, JanError, RunActive, RunNotActive, ShuttingDown
 from jan_server.runs import asking, states
 from jan_server.runs.asking import Asked, Chats, Files
 from jan_server.runs.conversation import chat_messages
@@ -49,10 +49,10 @@ RunList = list[StoredRun]
 
 
 class Begun(NamedTuple):
-    """A run that is being answered; `events` are all from its beginning."""
+    """A run that is being answered; `events` are all from its beginning, some at a time."""
 
     run: StoredRun
-    events: AsyncGenerator[RunEvent]
+    events: AsyncGenerator[tuple[RunEvent, ...]]
 
 
 class Runs:
@@ -111,11 +111,11 @@ class Runs:
         """Raises RunActive, ShuttingDown, and what Messages.append raises."""
         self._check_open()
         run = replace(run, thread_id=thread_id)
-        claim = await asyncio.to_thread(self._begin, run, messages)
+        claim, asked = await asyncio.to_thread(self._begin, run, messages)
         if messages:
             self._changed(thread_id)
         told = (RunEvent("thread.run.created", run), RunEvent("thread.run.queued", run))
-        return self._work(run, claim, told=told, client=client)
+        return self._work(run, claim, asked, told=told, client=client)
 
     async def list(self, thread_id: str) -> RunList:
         """All of a thread, the first one first, as they are now."""
@@ -152,12 +152,12 @@ class Runs:
         self._check_open()
         runs = self._store.runs(thread_id)
         told = {output.tool_call_id: output.output or "" for output in outputs}
-        run, claim = await asyncio.to_thread(self._submit, runs, id, told)
+        run, claim, asked = await asyncio.to_thread(self._submit, runs, id, told)
         events = (
             RunEvent("thread.run.step.completed", StepOf(run, run.steps[-1])),
             RunEvent("thread.run.queued", run),
         )
-        return self._work(run, claim, told=events, client=client)
+        return self._work(run, claim, asked, told=events, client=client)
 
     async def drain(self, seconds: float) -> None:
         """Refuse what is new, let what is answered end, for so long at most."""
@@ -181,7 +181,13 @@ class Runs:
             raise ShuttingDown("The server is shutting down.")
 
     def _work(
-        self, run: StoredRun, claim: Claim, *, told: tuple[RunEvent, ...], client: str
+        self,
+        run: StoredRun,
+        claim: Claim,
+        asked: Asked | JanError,
+        *,
+        told: tuple[RunEvent, ...],
+        client: str,
     ) -> Begun:
         thread_id = run.thread_id
         work = self._works[run.id] = Work(
@@ -190,7 +196,7 @@ class Runs:
             runs=self._store.runs(thread_id),
             messages=self._store.messages(thread_id),
             chats=self._chats,
-            ask=self._ask,
+            asked=asked,
             client=client,
             changed=partial(self._changed, thread_id),
             ended=partial(self._forget, run.id),
@@ -207,15 +213,23 @@ class Runs:
         run = self._planning.run(asked, thread, seconds=self._expire_after)
         return run, self._planning.files(run, thread)
 
-    def _ask(self, run: StoredRun) -> Asked:
-        """What the model is asked now."""
+    def _ask(self, run: StoredRun) -> Asked | JanError:
+        """What the model is asked now; an error is the run's, which there is by now."""
+        try:
+            return self._asked(run)
+        except JanError as error:
+            return error
+
+    def _asked(self, run: StoredRun) -> Asked:
         thread = self._store.threads.get(run.thread_id)
         messages = self._store.messages(run.thread_id).list()
         runs = {each.id: each for each in self._store.runs(run.thread_id).list()} | {run.id: run}
         files = self._planning.files(run, thread.value)
         return asking.asked(run, chat_messages(run, messages, runs), files)
 
-    def _begin(self, run: StoredRun, messages: Sequence[Mapping[str, Any]]) -> Claim:
+    def _begin(
+        self, run: StoredRun, messages: Sequence[Mapping[str, Any]]
+    ) -> tuple[Claim, Asked | JanError]:
         runs = self._store.runs(run.thread_id)
         with runs.hold():
             for other in self._list(runs):
@@ -223,14 +237,12 @@ class Runs:
                     raise RunActive(run.thread_id, other.id)
             claim = runs.claim(run.id)
             assert claim is not None, "nobody knows the id yet"
-            try:
+            with _let_go_unless_well(claim):
                 if messages:
                     self._store.messages(run.thread_id).append(messages)
-                runs.put(run)
-            except BaseException:
-                claim.release(forget=True)
-                raise
-        return claim
+                runs.add(run)
+        with _let_go_unless_well(claim):
+            return claim, self._ask(run)
 
     def _list(self, runs: ThreadRuns) -> RunList:
         return [self._as_it_is(runs, run) for run in runs.list()]
@@ -284,7 +296,7 @@ class Runs:
 
     def _submit(
         self, runs: ThreadRuns, id: str, outputs: Mapping[str, str]
-    ) -> tuple[StoredRun, Claim]:
+    ) -> tuple[StoredRun, Claim, Asked | JanError]:
         ids.check_lookup_id("run", id)
         with runs.hold():
             now = int(time.time())
@@ -294,13 +306,20 @@ class Runs:
             _check_outputs(states.calls_of(run), list(outputs))
             claim = runs.claim(id)
             assert claim is not None, "nobody answers a run that waits for its client"
-            try:
+            with _let_go_unless_well(claim):
                 run = states.answered(run, now, dict(outputs))
                 runs.put(run)
-            except BaseException:
-                claim.release(forget=True)
-                raise
-        return run, claim
+        with _let_go_unless_well(claim):
+            return run, claim, self._ask(run)
+
+
+@contextmanager
+def _let_go_unless_well(claim: Claim) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        claim.release(forget=True)
+        raise
 
 
 def _check_outputs(expected: Sequence[str], sent: Sequence[str]) -> None:

@@ -55,15 +55,25 @@ class Telling:
         for listener in self._listeners:
             listener.put_nowait(None)
 
-    def listen(self) -> AsyncGenerator[RunEvent]:
-        """What is told from now on, not only from when it is first asked for."""
+    def listen(self) -> AsyncGenerator[tuple[RunEvent, ...]]:
+        """What is told from now on, not only from when it is first asked for.
+
+        Each time all that has come meanwhile, at least one.
+        """
         heard: asyncio.Queue[RunEvent | None] = asyncio.Queue()
         self._listeners.add(heard)
         return self._hear(heard)
 
-    async def _hear(self, heard: asyncio.Queue[RunEvent | None]) -> AsyncGenerator[RunEvent]:
+    async def _hear(
+        self, heard: asyncio.Queue[RunEvent | None]
+    ) -> AsyncGenerator[tuple[RunEvent, ...]]:
         try:
             while (event := await heard.get()) is not None:
-                yield event
+                told = [event]
+                while not heard.empty() and (event := heard.get_nowait()) is not None:
+                    told.append(event)
+                yield tuple(told)
+                if event is None:
+                    return
         finally:
             self._listeners.discard(heard)

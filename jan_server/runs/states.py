@@ -137,9 +137,8 @@ def answered(run: StoredRun, now: int, outputs: dict[str, str]) -> StoredRun:
 
 
 def calls_of(run: StoredRun) -> list[str]:
-    """The ids of the calls that wait for an answer."""
-    action = run.required_action
-    return [call.id for call in action.submit_tool_outputs.tool_calls] if action else []
+    """The ids of the calls that its last step has made."""
+    return [call.id for step in run.steps[-1:] for call in calls_in(step)]
 
 
 def message_step(id: str, now: int, *, message_id: str) -> Step:

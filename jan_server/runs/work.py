@@ -50,8 +50,8 @@ Outcome = Callable[[StoredRun, int], StoredRun]
 class Work:
     """Belongs to one event loop; `start` it, and wait for `rest`.
 
-    `ask` reads in a worker what the model is asked, from the run as it is then. `changed` is told
-    of the messages that have come, `ended` when nothing more is done here. The claim is let go.
+    `asked` is what the model is asked, or why it cannot be. `changed` is told of the messages that
+    have come, `ended` when nothing more is done here. The claim is let go.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Work:
         runs: ThreadRuns,
         messages: Messages,
         chats: Chats,
-        ask: Callable[[StoredRun], Asked],
+        asked: Asked | JanError,
         client: str,
         changed: Callable[[], None],
         ended: Callable[[], None],
@@ -72,7 +72,7 @@ class Work:
         self._runs = runs
         self._messages = messages
         self._chats = chats
-        self._ask = ask
+        self._asked = asked
         self._client = client
         self._changed = changed
         self._ended = ended
@@ -91,7 +91,7 @@ class Work:
     def __repr__(self) -> str:
         return f"<Work {self.run.id} {self.run.status}>"
 
-    def start(self, *, told: tuple[RunEvent, ...]) -> AsyncGenerator[RunEvent]:
+    def start(self, *, told: tuple[RunEvent, ...]) -> AsyncGenerator[tuple[RunEvent, ...]]:
         """Begin, and listen from the beginning: first what is `told` already."""
         heard = self._telling.listen()
         for event in told:
@@ -155,7 +155,9 @@ class Work:
         """Ask, and tell what is answered. Raises JanError."""
         if is_spent(self.run):
             return partial(states.incomplete, reason="max_completion_tokens")
-        asked = await asyncio.to_thread(self._ask, self.run)
+        asked = self._asked
+        if isinstance(asked, JanError):
+            raise asked
         chunks = self._chats.stream(
             asked.request, asked.sent, client=self._client, prompt_limit=asked.prompt_limit
         )

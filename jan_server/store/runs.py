@@ -39,7 +39,7 @@ RunList = list[StoredRun]
 
 
 class ThreadRuns:
-    """The runs of one thread. Every call looks at the file; `put` holds the thread's lock.
+    """The runs of one thread. Every call looks at the file; changes hold the thread's lock.
 
     All raise InvalidId and NotFound for the thread, and FileUnreadable.
     """
@@ -75,8 +75,13 @@ class ThreadRuns:
         with self._shared.threads.hold(self.thread_id):
             yield
 
+    def add(self, run: StoredRun) -> None:
+        """Add the first line of a run that has a new id. Raises what Files.append raises."""
+        with self._shared.threads.hold(self.thread_id) as folder:
+            self._shared.files.append(self._path(folder), written_line(_told(run)))
+
     def put(self, run: StoredRun, *, before: StoredRun | None = None) -> None:
-        """Add the line that says what a run is now. Raises what Files.append raises.
+        """Add the line that says what a run is now. Raises as `add`.
 
         `before` is what it was meanwhile: a line of its own, with the same write.
         """

@@ -41,6 +41,12 @@ class Named(NamedTuple):
     data: Any
 
 
+class Together(NamedTuple):
+    """Events that are one write: what has come in the same moment."""
+
+    events: tuple[Any, ...]
+
+
 class Comment(NamedTuple):
     """What a stream says without an event: clients pass over it. One line."""
 
@@ -48,7 +54,9 @@ class Comment(NamedTuple):
 
 
 def format_event(value: Any) -> bytes:
-    """One event, its data as JSON, which never holds a line break; or a comment."""
+    """One event, its data as JSON, which never holds a line break; or a comment, or several."""
+    if isinstance(value, Together):
+        return b"".join(map(format_event, value.events))
     if isinstance(value, Comment):
         return format_comment(value.text)
     if isinstance(value, Named):

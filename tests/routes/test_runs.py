@@ -397,6 +397,17 @@ def test_a_run_that_waits_for_its_client_is_cancelled_at_once(api):
     assert answer.json()["message"] == ('Runs in status "cancelled" do not accept tool outputs.')
 
 
+def test_outputs_for_a_run_that_a_hand_has_mended_badly_are_refused(api, write):
+    line = {"id": "run_x", "created_at": 1, "assistant_id": "bob", "thread_id": "t", "model": "m"}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [call]}}
+    told = {**line, "status": "requires_action", "required_action": action}
+    write("threads/t/runs.jsonl", json.dumps(told) + "\n")
+    answer = api.post("/run_x/submit_tool_outputs", tool_outputs=[{"tool_call_id": "c"}])
+    assert answer.json()["message"] == "Expected tool outputs for call_ids [], got ['c']."
+    assert api.post("/run_x/cancel").json()["status"] == "cancelled"
+
+
 def test_a_run_expires_while_it_waits_for_its_client(api):
     run = api.ended(tools=[ADD], additional_messages=[{"role": "user", "content": ADDING}])
     over = {**api.lines()[-1], "expires_at": int(time.time()) - 1}

@@ -89,10 +89,10 @@ OPERATIONS: dict[str, Operation] = {
     "find a reply": Operation(
         lambda store: store.messages("one").list(), prepare=_reply_of_a_killed_writer
     ),
-    "begin a run": Operation(lambda store: store.runs("one").put(RUN)),
+    "begin a run": Operation(lambda store: store.runs("one").add(RUN)),
     "end a run": Operation(
         lambda store: store.runs("one").put(replace(RUN, status="completed")),
-        prepare=lambda store: store.runs("one").put(RUN),
+        prepare=lambda store: store.runs("one").add(RUN),
     ),
     "touch": Operation(lambda store: store.messages("one").touch()),
     "delete": Operation(lambda store: store.threads.delete("one")),

@@ -68,8 +68,9 @@ def test_a_thread_without_the_file_has_no_runs(runs, root):
         runs.get("run_1")
 
 
-def test_a_line_says_what_is_not_as_always(runs, root):
-    runs.put(RUN)
+@pytest.mark.parametrize("write_it", [ThreadRuns.add, ThreadRuns.put])
+def test_a_line_says_what_is_not_as_always(runs, root, write_it):
+    write_it(runs, RUN)
     assert list(lines(root)[0].items()) == list(LINE.items())
     assert runs.list() == [RUN]
 
