@@ -132,8 +132,8 @@ class _Noting:
         self._chats = chats
         self.moment = 0.0
 
-    async def check(self, request: ChatCompletionRequest, sent: Mapping[str, Any]) -> str:
-        return await self._chats.check(request, sent)
+    def check_here(self, request: ChatCompletionRequest, sent: Mapping[str, Any]) -> str:
+        return self._chats.check_here(request, sent)
 
     def stream(
         self,

@@ -7,6 +7,7 @@ too long) is raised before the first of what a stream gives. Closing it stops th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, NamedTuple
@@ -66,7 +67,11 @@ class Chats:
 
         Raises what can be known of the request without that, as `stream` would.
         """
-        model = await self._opening.find(request.model)
+        return await asyncio.to_thread(self.check_here, request, sent)
+
+    def check_here(self, request: ChatCompletionRequest, sent: Mapping[str, Any]) -> str:
+        """As `check`, for those who are in a worker already."""
+        model = self._opening.look_for(request.model)
         choice.read(request)
         if not model.remote:
             self._read(model, request, sent)

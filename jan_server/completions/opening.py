@@ -36,9 +36,13 @@ class Opening:
 
         Raises InvalidId, NotFound, ModelNotDownloaded and ModelCannotRun.
         """
+        return await asyncio.to_thread(self.look_for, name)
+
+    def look_for(self, name: str | UnsetType | None) -> KnownModel:
+        """As `find`, for those who are in a worker already."""
         if name:
             ids.check_lookup_id("model", name, param="$.model")
-        return await asyncio.to_thread(self._ready, name or None)
+        return self._ready(name or None)
 
     @asynccontextmanager
     async def load(

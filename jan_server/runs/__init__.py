@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from jan_server import ids
 from jan_server.errors import InvalidRequest, JanError, RunActive, RunNotActive, ShuttingDown
 from jan_server.runs import asking, states
-from jan_server.runs.asking import Asked, Chats, Files
+from jan_server.runs.asking import Asked, Chats
 from jan_server.runs.conversation import chat_messages
 from jan_server.runs.events import RunEvent, StepOf
 from jan_server.runs.planning import Planning
@@ -84,9 +84,7 @@ class Runs:
         Raises InvalidId and NotFound (thread, assistant, model), and what is wrong with the
         request.
         """
-        run, files = await asyncio.to_thread(self._planned, asked, thread_id)
-        chat = asking.asked(run, [{"role": "user", "content": "?"}], files)
-        return replace(run, model=await self._chats.check(chat.request, chat.sent))
+        return await asyncio.to_thread(self._planned, asked, thread_id)
 
     async def create(
         self,
@@ -97,25 +95,17 @@ class Runs:
         client: str = "",
     ) -> Begun:
         """Add the messages, as for Messages.append, and begin. Raises as `plan` and `begin`."""
-        run = await self.plan(asked, thread_id=thread_id)
-        return await self.begin(thread_id, run, messages=messages, client=client)
+        self._check_open()
+        # One way to a worker and back: a client waits for it.
+        run, claim, chat = await asyncio.to_thread(self._create, thread_id, asked, messages)
+        return self._told(run, claim, chat, are_added=bool(messages), client=client)
 
-    async def begin(
-        self,
-        thread_id: str,
-        run: StoredRun,
-        *,
-        messages: Sequence[Mapping[str, Any]] = (),
-        client: str = "",
-    ) -> Begun:
-        """Raises RunActive, ShuttingDown, and what Messages.append raises."""
+    async def begin(self, thread_id: str, run: StoredRun, *, client: str = "") -> Begun:
+        """Begin what was planned. Raises RunActive, ShuttingDown, as ThreadRuns.add."""
         self._check_open()
         run = replace(run, thread_id=thread_id)
-        claim, asked = await asyncio.to_thread(self._begin, run, messages)
-        if messages:
-            self._changed(thread_id)
-        told = (RunEvent("thread.run.created", run), RunEvent("thread.run.queued", run))
-        return self._work(run, claim, asked, told=told, client=client)
+        claim, chat = await asyncio.to_thread(self._begin, run, ())
+        return self._told(run, claim, chat, are_added=False, client=client)
 
     async def list(self, thread_id: str) -> RunList:
         """All of a thread, the first one first, as they are now."""
@@ -180,6 +170,21 @@ class Runs:
         if self._closed:
             raise ShuttingDown("The server is shutting down.")
 
+    def _told(
+        self,
+        run: StoredRun,
+        claim: Claim,
+        asked: Asked | JanError,
+        *,
+        are_added: bool,
+        client: str,
+    ) -> Begun:
+        """A new run is being answered; whether messages were added for it."""
+        if are_added:
+            self._changed(run.thread_id)
+        told = (RunEvent("thread.run.created", run), RunEvent("thread.run.queued", run))
+        return self._work(run, claim, asked, told=told, client=client)
+
     def _work(
         self,
         run: StoredRun,
@@ -208,22 +213,30 @@ class Runs:
 
     # What follows is done in a worker.
 
-    def _planned(self, asked: RunOptions, thread_id: str | None) -> tuple[StoredRun, Files]:
+    def _create(
+        self, thread_id: str, asked: CreateRun, messages: Sequence[Mapping[str, Any]]
+    ) -> tuple[StoredRun, Claim, Asked | JanError]:
+        run = replace(self._planned(asked, thread_id), thread_id=thread_id)
+        return run, *self._begin(run, messages)
+
+    def _planned(self, asked: RunOptions, thread_id: str | None) -> StoredRun:
         thread = {} if thread_id is None else self._store.threads.get(thread_id).value
         run = self._planning.run(asked, thread, seconds=self._expire_after)
-        return run, self._planning.files(run, thread)
+        words = [{"role": "user", "content": "?"}]
+        chat = asking.asked(run, words, self._planning.files(run, thread))
+        return replace(run, model=self._chats.check_here(chat.request, chat.sent))
 
-    def _ask(self, run: StoredRun) -> Asked | JanError:
+    def _ask(self, run: StoredRun, others: Sequence[StoredRun]) -> Asked | JanError:
         """What the model is asked now; an error is the run's, which there is by now."""
         try:
-            return self._asked(run)
+            return self._asked(run, others)
         except JanError as error:
             return error
 
-    def _asked(self, run: StoredRun) -> Asked:
+    def _asked(self, run: StoredRun, others: Sequence[StoredRun]) -> Asked:
         thread = self._store.threads.get(run.thread_id)
         messages = self._store.messages(run.thread_id).list()
-        runs = {each.id: each for each in self._store.runs(run.thread_id).list()} | {run.id: run}
+        runs = {each.id: each for each in (*others, run)}
         files = self._planning.files(run, thread.value)
         return asking.asked(run, chat_messages(run, messages, runs), files)
 
@@ -232,7 +245,8 @@ class Runs:
     ) -> tuple[Claim, Asked | JanError]:
         runs = self._store.runs(run.thread_id)
         with runs.hold():
-            for other in self._list(runs):
+            others = self._list(runs)
+            for other in others:
                 if states.is_active(other):
                     raise RunActive(run.thread_id, other.id)
             claim = runs.claim(run.id)
@@ -242,7 +256,7 @@ class Runs:
                     self._store.messages(run.thread_id).append(messages)
                 runs.add(run)
         with _let_go_unless_well(claim):
-            return claim, self._ask(run)
+            return claim, self._ask(run, others)
 
     def _list(self, runs: ThreadRuns) -> RunList:
         return [self._as_it_is(runs, run) for run in runs.list()]
@@ -310,7 +324,7 @@ class Runs:
                 run = states.answered(run, now, dict(outputs))
                 runs.put(run)
         with _let_go_unless_well(claim):
-            return run, claim, self._ask(run)
+            return run, claim, self._ask(run, runs.list())
 
 
 @contextmanager

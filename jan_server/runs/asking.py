@@ -30,7 +30,7 @@ HOSTED = ("file_search", "code_interpreter", "retrieval")
 class Chats(Protocol):
     """Whoever answers chat requests (completions/chats.py)."""
 
-    async def check(self, request: ChatCompletionRequest, sent: Mapping[str, Any]) -> str: ...
+    def check_here(self, request: ChatCompletionRequest, sent: Mapping[str, Any]) -> str: ...
 
     def stream(
         self,
