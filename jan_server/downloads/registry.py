@@ -242,12 +242,12 @@ class Downloads:
         self._tell(job, msgspec.structs.replace(job.shown, state=state, rate=0.0))
 
     def _discard(self, order: Order) -> int:
+        if self._workshop.records.read(order.id) is None:
+            raise NotFound("download", order.id, hint="Nothing is to be stopped.")
         claim = self._workshop.claim(order.id)
         if claim is None:
             raise self._elsewhere(order.id)
         try:
-            if self._workshop.records.read(order.id) is None:
-                raise NotFound("download", order.id, hint="Nothing is to be stopped.")
             return self._workshop.discard(order.id, order.home)
         finally:
             claim.release(forget=True)

