@@ -24,6 +24,10 @@ from typing import Any
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
+RECENT = 3.0
+"""Seconds that another program may take, on a busy machine, from reading a file to replacing it."""
+
+
 class TodaysJan:
     """`is_displaced`: what it wrote last went to a file that another program has replaced since.
 
@@ -122,25 +126,27 @@ def _line(message: dict[str, Any]) -> str:
 def work(jan: TodaysJan, id: str, other: str, seconds: float) -> dict[str, list[str]]:
     """Add and change messages of one thread and save another, in any order.
 
-    What it said, and what of it went to a file that was displaced: the line itself, or those that
-    it had written since it read the file that it then wrote anew.
+    What it said, and what of it may be lost since it wrote to a file that was displaced: the line
+    itself; of a file that it wrote anew, what it had said shortly before.
     """
-    said: list[str] = []
-    displaced: list[str] = []
+    said: dict[str, float] = {}
+    at_risk: list[str] = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         choice = random.random()
         if choice < 0.6 or not said:
-            text = jan.say(id, f"jan {len(said) + len(displaced)}")
-            (displaced if jan.is_displaced else said).append(text)
+            text = jan.say(id, f"jan {len(said)}")
+            said[text] = time.monotonic()
+            at_risk += [text] if jan.is_displaced else []
         elif choice < 0.8:
             jan.save({**jan.threads()[other], "order": len(said)})
         elif own := [m["id"] for m in jan.messages(id) if _text(m).startswith("jan")]:
             jan.change(id, own[0], "jan 0")
             if jan.is_displaced:
-                displaced.append(said.pop())
+                recent = time.monotonic() - RECENT
+                at_risk += [text for text, moment in said.items() if moment > recent]
         time.sleep(random.random() / 20)
-    return {"said": said, "displaced": displaced}
+    return {"said": [*said], "at_risk": at_risk}
 
 
 def _text(message: dict[str, Any]) -> str:
