@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from jan_server import logs
+from jan_server.cli.arguments import model_argument
 from jan_server.cli.options import data_folder_option, find_settings
 from jan_server.downloads import DownloadProgress, Order
 from jan_server.engines.base import ModelSpec
@@ -29,7 +30,7 @@ from jan_server.settings import Settings
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @data_folder_option
 def command(model: str, data_folder: str | None) -> None:
     """Get a MODEL, check it and make it ready to run.

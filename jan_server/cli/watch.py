@@ -8,6 +8,7 @@ import signal
 import click
 
 from jan_server import logs
+from jan_server.cli.arguments import complete_threads
 from jan_server.cli.options import check_there, data_folder_option, find_settings
 from jan_server.services import Services
 from jan_server.settings import Settings
@@ -16,7 +17,7 @@ DRAIN_SECONDS = 10
 
 
 @click.command()
-@click.argument("thread", required=False)
+@click.argument("thread", required=False, shell_complete=complete_threads)
 @data_folder_option
 def command(thread: str | None, data_folder: str | None) -> None:
     """Answer what is written into the file of THREAD, until Ctrl-C.
