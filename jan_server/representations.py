@@ -73,6 +73,9 @@ def client_of(headers: Mapping[str, str], query: PageQuery = NO_PAGE) -> Client:
     return Client.PAGING if query.asks_for_a_part() else Client.DOCUMENT
 
 
+UNNAMED_ENGINE = "llamacpp"
+
+
 class HasId(Protocol):
     """What a list is made of before it is shown."""
 
@@ -321,7 +324,10 @@ def model(
     state: str,
     source_url: str,
 ) -> dict[str, Any]:
-    """`value` is the object of model.json, with OpenAI's fields and the runtime state."""
+    """`value` is the object of model.json, with OpenAI's fields and the runtime state.
+
+    Where no engine is named Jan's name for whichever runs the file stands: its UI needs one.
+    """
     return _filled(
         value,
         right={"id": id, "state": state},
@@ -330,6 +336,7 @@ def model(
             "created": created,
             "owned_by": owned_by,
             "source_url": source_url,
+            "engine": UNNAMED_ENGINE,
             "settings": dict,
             "parameters": dict,
             "metadata": dict,

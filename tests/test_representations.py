@@ -88,6 +88,7 @@ def test_a_model_has_openais_fields_and_its_state():
         "state": "running",
         "object": "model",
         "created": 7,
+        "engine": "llamacpp",
         "owned_by": "me",
         "source_url": "https://h/x",
         "settings": {},

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from jan_server import __version__, engines, hardware
 from jan_server.errors import DataFolderMissing, InvalidId, InvalidRequest, NotFound, ShuttingDown
+from jan_server.representations import UNNAMED_ENGINE
 from jan_server.routes import downloads, models
 from jan_server.services import Services
 from jan_server.types.download import DownloadStarted
@@ -126,13 +127,16 @@ async def _engine(services: Services, request: Request) -> EngineVariant:
 
 def _engines(services: Services) -> dict[str, list[EngineVariant]]:
     """Those that are installed, and those that models here name: the UI shows no others."""
-    named = {model.manifest.engine: bool(model.remote) for model in services.models.list()}
+    named = {
+        model.manifest.engine or UNNAMED_ENGINE: bool(model.remote)
+        for model in services.models.list()
+    }
     own = {name: False for name in engines.ENGINES if not engines.is_remote(name)}
     found: Mapping[str, bool] = {**own, **named}
     return {
         name: [_variant(name, is_remote=is_remote)]
         for name, is_remote in found.items()
-        if name and (is_remote or name in named or _version(name))
+        if is_remote or name in named or _version(name)
     }
 
 

@@ -11,6 +11,7 @@ from wsproto.events import CloseConnection, RejectConnection
 from jan_server.settings import Settings
 from tests.clients.jan05_ui import Socket, Ui
 from tests.running import served
+from tests.tiny_gguf import write_tiny_gguf
 
 MODEL = {"engine": "echo", "settings": {"prompt_template": "{prompt}"}}
 
@@ -54,6 +55,15 @@ def until(is_so):
 
 def test_it_starts_in_an_empty_folder(ui):
     assert (ui.threads, list(ui.models)) == ({}, ["echo"])
+
+
+def test_models_that_name_no_engine_have_one_that_it_knows(ui, data_folder):
+    for name in ("dropped", "described"):
+        (data_folder / "models" / name).mkdir()
+        write_tiny_gguf(data_folder / "models" / name / "m.gguf")
+    (data_folder / "models/described/model.json").write_text("{}")
+    ui.start()
+    assert set(ui.models) == {"echo", "dropped", "described"}
 
 
 def test_a_new_thread_is_answered_titled_and_found_again(ui, base, data_folder):

@@ -48,6 +48,7 @@ def test_what_the_header_of_weights_says_is_their_manifest(dropped, client, data
         "version": "1.0",
         "description": "",
         "format": "gguf",
+        "engine": "llamacpp",
         "settings": {"llama_model_path": "w.gguf"},
         "parameters": {"temperature": 0.25, "top_k": 7},
         "state": "downloaded",

@@ -42,6 +42,7 @@ def test_a_model_is_its_manifest_with_openais_fields(client, tiny, data_folder):
         "created": created,
         "owned_by": "Me",
         "source_url": "",
+        "engine": "llamacpp",
         "parameters": {},
     }
     assert client.get("/v1/models/tiny").json() == expected
