@@ -54,10 +54,14 @@ model: .venv/installed
 	@touch $@
 
 # Other people's programs, as the tests of clients run them: OpenAI's Python package as it was in
-# late 2024, and the newest one for Node (which is itself a package of the test group).
-.venv/clients: .venv/tested
+# late 2024, the newest one for Node (which is itself a package of the test group), and the programs
+# of the README's "Use it with", apart since LangChain brings a plug-in for pytest along.
+.venv/clients: .venv/tested Makefile
 	@test -x .venv/openai-2024/bin/python || $(bin)/python -m venv .venv/openai-2024
 	.venv/openai-2024/bin/python -m pip install --quiet --disable-pip-version-check openai==1.57.4
+	@test -x .venv/use-with/bin/python || $(bin)/python -m venv .venv/use-with
+	.venv/use-with/bin/python -m pip install --quiet --disable-pip-version-check \
+	  langchain-openai llm
 	@mkdir -p .venv/node
 	PATH="$(CURDIR)/$(bin):$$PATH" npm install --silent --no-fund --no-audit --prefix .venv/node \
 	  openai || test -z "$$CI"

@@ -14,11 +14,20 @@ import pytest
 
 from jan_server.models import FALLBACK_DEFAULT
 from jan_server.settings import Settings
+from tests.clients.conftest import missing, node_with_openai
 from tests.running import served
 from tests.tiny_gguf import write_tiny_gguf
 
 PROJECT = Path(__file__).parent.parent
 README = PROJECT / "README.md"
+BIN = Path(sys.executable).parent
+RUNNING = {
+    "sh": (["sh", "-eu"], ".sh"),
+    # OpenAI's package says at every call that the Assistants API is deprecated.
+    "python": (["python", "-W", "ignore"], ".py"),
+    "js": (["node"], ".mjs"),
+}
+"""How a program in each language is run, and what its file's name ends with."""
 
 
 def test_the_transcript_by_hand_is_true(tmp_path):
@@ -71,26 +80,68 @@ def test_the_transcript_of_commands_is_true(smollm2_folder, tmp_path, is_served)
     assert printed == expected
 
 
-def _pasted(section, *, base, cwd):
-    """What the first commands of a section print, and what it says they do; nothing on stderr."""
-    part = README.read_text().partition(f"## {section}\n")[2]
-    script, expected = _taken_apart(re.search(r"```sh\n(.*?)```", part, re.DOTALL)[1])
+@pytest.mark.model
+def test_the_program_with_openais_package_runs(smollm2_folder, tmp_path):
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        printed, _ = _pasted("Talk to it", "python", base=base, cwd=tmp_path)
+    assert printed[-1].endswith("['And the bread.', 'Remember the milk.']")
+
+
+@pytest.mark.model
+def test_openais_package_for_node_is_used_as_shown(smollm2_folder, tmp_path):
+    _, modules = node_with_openai()
+    (tmp_path / "node_modules").symlink_to(modules / "node_modules")
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        printed, expected = _pasted("Use it with", "js", base=base, cwd=tmp_path)
+    assert printed == expected
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("language", ["python", "sh"], ids=["LangChain", "llm"])
+def test_it_is_used_as_shown_with(smollm2_folder, tmp_path, language):
+    programs = Path(sys.prefix) / "use-with/bin"
+    if not programs.is_dir():
+        missing(f"{programs} is not there")
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        printed, expected = _pasted(
+            "Use it with", language, base=base, cwd=tmp_path, programs=programs
+        )
+    assert printed == expected
+
+
+def _pasted(section, language="sh", *, base, cwd, programs=BIN):
+    """What a section's first program in a language prints, and what is said that it does.
+
+    Nothing may come on stderr. `programs` go before those of the machine.
+    """
+    part = README.read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
+    script, expected = _taken_apart(re.search(rf"```{language}\n(.*?)```", part, re.DOTALL)[1])
     script = script.replace("http://127.0.0.1:1337", base)
     script = script.replace(".venv/bin/python", sys.executable)
+    command, extension = RUNNING[language]
+    file = cwd / f"pasted{extension}"
+    file.write_text(script)
     done = subprocess.run(
-        ["sh", "-eu", "-c", script],
+        [*command, file],
         cwd=cwd,
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        env={
+            **os.environ,
+            "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
+            "PYTHONPATH": str(PROJECT),
+            "LLM_USER_PATH": str(cwd / "llm"),
+            "NO_PROXY": "*",
+        },
     )
     assert done.stderr == ""
     return done.stdout.splitlines(), expected
 
 
 def _taken_apart(block):
-    """The commands, and the lines that they print."""
+    """The program, and the lines that it prints."""
+    mark = re.compile("(#|//)=> ?")
     lines = block.splitlines()
-    shown = [line.removeprefix("#=>").removeprefix(" ") for line in lines if line.startswith("#=>")]
-    return "\n".join(line for line in lines if not line.startswith("#=>")), shown
+    shown = [mark.sub("", line, count=1) for line in lines if mark.match(line)]
+    return "\n".join(line for line in lines if not mark.match(line)), shown

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -55,6 +57,18 @@ def run_checks(command: Sequence[str | Path], servers: tuple[str, str]) -> dict[
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     return {each["check"]: each["error"] for each in told}
+
+
+def node_with_openai() -> tuple[str, Path]:
+    """Node, and the folder whose `node_modules` have OpenAI's package."""
+    modules = Path(sys.prefix) / "node"
+    node = shutil.which("node", path=Path(sys.executable).parent) or shutil.which("node")
+    if node is None:
+        missing("node is not there")
+    assert node
+    if not (modules / "node_modules/openai").is_dir():
+        missing(f"the package openai is not in {modules}")
+    return node, modules
 
 
 def missing(what: str) -> None:
