@@ -16,6 +16,7 @@ The map, in reading order. Each layer imports only what stands above it here:
     expiring                          the trash is emptied of what is over
     presence                          which servers run on a data folder
     runs                              a reply inside a thread, as OpenAI's Assistants API has it
+    responses                         OpenAI's Responses, whose conversations are threads
     replying                          what a person writes into a thread's file is answered there
     representations                   a stored resource -> what goes over the wire
     services                          everything a route may use, opened and closed in order

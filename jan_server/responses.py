@@ -42,7 +42,7 @@ from jan_server.dialects.responses.request import (
     shown,
 )
 from jan_server.engines.base import Queued
-from jan_server.errors import InvalidRequest, JanError, NotFound, ReadOnly
+from jan_server.errors import FileUnreadable, InvalidRequest, JanError, NotFound, ReadOnly
 from jan_server.store import Message, Messages, Store, ThreadResponses, formats
 from jan_server.store.locks import Claim
 from jan_server.store.replies import Reply
@@ -190,6 +190,9 @@ class Responses:
                 return responses, responses.get(id)
             except NotFound:
                 continue
+            except FileUnreadable:
+                if thread_id == first:
+                    raise  # Of others it hides nothing but itself.
         where = f"It was kept in the thread {first!r}." if first else ""
         raise NotFound("response", id, hint=where)
 

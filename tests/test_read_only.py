@@ -41,6 +41,7 @@ IDS = {
     "model_id": "echo",
     "run_id": "run_1",
     "step_id": "step_1",
+    "response_id": "resp_one_1",
     "deletion_id": DELETION,
     "engine": "echo",
 }
@@ -60,11 +61,14 @@ RUN = {
     "model": "echo",
     "steps": [STEP],
 }
+RESPONSE = {"id": "resp_one_1", "status": "in_progress", "created_at": 5, "model": "echo"}
 READING_CHANGES = {
     ("POST", "/chat/completions"),
     ("POST", "/chat/count_tokens"),
     ("POST", "/completions"),
     ("POST", "/messages"),
+    ("POST", "/responses"),
+    ("POST", "/responses/{response_id}/cancel"),
     ("POST", "/messages/count_tokens"),
     ("POST", "/api/chat"),
     ("POST", "/api/generate"),
@@ -98,6 +102,7 @@ def folder(write: Callable[..., Path], echo: str, data_folder: Path) -> Path:
     write("threads/one/thread.json", {"title": "One", "metadata": {"lastMessage": ""}})
     write("threads/one/messages.jsonl", '{"id":"a","role":"user","content":"hi"}\n{"id":"torn')
     write("threads/one/runs.jsonl", json.dumps(RUN) + "\n")
+    write("threads/one/responses.jsonl", json.dumps(RESPONSE) + "\n")
     write("threads/Work/two/messages.jsonl", '{"role":"user","content":"x"}')
     write("threads/broken/thread.json", "{")
     write("assistants/jan/assistant.json", {"name": "Jan"})

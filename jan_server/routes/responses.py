@@ -86,7 +86,7 @@ class _Item(dict[str, Any]):
 
     @property
     def id(self) -> str:
-        return str(self["id"])
+        return str(self.get("id", ""))
 
 
 def _listed(items: list[dict[str, Any]], query: PageQuery) -> Any:

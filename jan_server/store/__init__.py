@@ -13,6 +13,7 @@ Jan itself are the others.
     threads/<id>/messages.jsonl          its messages, one JSON object a line, oldest first
     threads/<folder>/<id>/...            threads that a person filed; ids are told apart by folder
     threads/<id>/.reply-<id>.json        a reply that grows; at its end it becomes a line
+    threads/<id>/responses.jsonl         what each response was asked and answered; ours
     threads/<id>/runs.jsonl              who was asked to reply, and what came of it; ours
     <name>.conflict-<time>.<ext>         what lost when two changed one value at the same moment
     engines/ settings/ logs/ ...         Jan's own; never touched

@@ -14,15 +14,18 @@ Whoever answers a response holds its claim. One that is in progress and that nob
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from jan_server.errors import NotFound
+from jan_server.store import jsonl
 from jan_server.store.beside import Beside
 from jan_server.store.lines import Shared
 from jan_server.store.locks import Claim
 from jan_server.store.paths import RESPONSES
+from jan_server.store.scanner import Problem
 from jan_server.types.response import StoredResponse
 
 PREFIX = "resp_"
@@ -72,6 +75,15 @@ class ThreadResponses:
     def claim(self, id: str) -> Claim | None:
         """Take it to answer it; None when somebody does. Raises as Locks.claim."""
         return self._shared.claims.claim(f"responses/{id}")
+
+
+def problems(raw: bytes) -> Iterator[Problem]:
+    """What is wrong in a file, with its place."""
+    for record in jsonl.records(raw):
+        if record.problem is not None:
+            yield record.problem
+        if record.value is not None and _read(record.value) is None:
+            yield Problem(record.line, 1, "expected a response, with an id, a status and a time")
 
 
 def _read(value: Any) -> StoredResponse | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from jan_server.store import Store
+from jan_server.store import Store, responses, runs
 from jan_server.store.doctor import lines
 from jan_server.store.doctor.documents import Whose, check_folder, check_ids, read_document
 from jan_server.store.doctor.file_models import check_address, check_file
@@ -13,12 +13,17 @@ from jan_server.store.doctor.names import check_names
 from jan_server.store.doctor.spots import Spot, spots
 from jan_server.store.doctor.weights import Digests, Manifests, Subject, check_weights
 from jan_server.store.doctor.work_folder import check_work_folder
-from jan_server.store.paths import MESSAGES, MODELS, RUNS, THREADS, Place
-from jan_server.store.runs import problems
+from jan_server.store.paths import MESSAGES, MODELS, RESPONSES, RUNS, THREADS, Place
+from jan_server.store.scanner import Problem
 from jan_server.types.diagnostics import Checked
 
 _LOOKS = 3
 """How often a file that changes while it is looked at is read again."""
+
+Problems = Callable[[bytes], Iterator[Problem]]
+
+_BESIDE: dict[str, Problems] = {RUNS: runs.problems, RESPONSES: responses.problems}
+"""Files of lines beside the messages, and what is wrong in them."""
 
 
 class Look:
@@ -61,7 +66,8 @@ class Look:
             self.checked.threads += 1
             self.checked.replies += sum(map(_is_reply, spot.entries))
             yield from self._messages(spot)
-            yield from self._runs(spot)
+            for name, problems in _BESIDE.items():
+                yield from self._beside(spot, name, problems)
         elif spot.place.kind.name == MODELS.name:
             self.checked.models += 1
             if spot.place.kind is not MODELS:
@@ -118,13 +124,13 @@ class Look:
             reason = f"has {seen.untold} faults more"
             yield found("more_lines", shown, reason, mend=mend if seen.untold_edits else None)
 
-    def _runs(self, spot: Spot) -> Iterator[Found]:
-        """They are told as broken messages are; nothing is mended."""
-        if not spot.can_read(RUNS):
+    def _beside(self, spot: Spot, name: str, problems: Problems) -> Iterator[Found]:
+        """Lines of another file are told as broken messages are; nothing is mended."""
+        if not spot.can_read(name):
             return
-        shown = spot.shown(RUNS)
+        shown = spot.shown(name)
         try:
-            raw, _ = self._store.files.read(spot.path / RUNS)
+            raw, _ = self._store.files.read(spot.path / name)
         except OSError as error:
             yield found("unreadable", shown, f"cannot be read ({error.strerror})")
             return

@@ -13,7 +13,7 @@ from jan_server.store.conflicts import is_conflict
 from jan_server.store.doctor.found import Found, Mend, found
 from jan_server.store.doctor.spots import Spot, is_folder, is_odd, leads_nowhere
 from jan_server.store.files import TEMPORARY, Files
-from jan_server.store.paths import MESSAGES, RUNS, WORK_FOLDER
+from jan_server.store.paths import MESSAGES, RESPONSES, RUNS, WORK_FOLDER
 
 STALE = 3600.0
 """Seconds after which a temporary file is one that nobody will finish."""
@@ -107,7 +107,7 @@ def _thing(spot: Spot, entry: os.DirEntry[str]) -> Iterator[Found]:
 def _is_used(spot: Spot, entry: os.DirEntry[str]) -> bool:
     """Whether it would be read if it lay here: pictures beside a thread are nobody's concern."""
     if spot.is_resource:
-        return entry.name in (spot.place.kind.document, MESSAGES, RUNS)
+        return entry.name in (spot.place.kind.document, MESSAGES, RUNS, RESPONSES)
     return is_folder(entry)
 
 
