@@ -208,3 +208,30 @@ def test_who_leaves_the_queue_is_not_answered(base: str) -> None:
             stream = second.enter_context(waiting(base, "two"))
         first.close()
         assert next(stream) == ": queued, 0 ahead"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/responses", {"input": "hi"}),
+    ],
+)
+def test_streams_of_other_apis_say_that_they_wait_too(
+    base: str, path: str, body: dict[str, Any]
+) -> None:
+    asked = {"model": "echo", "stream": True, **body}
+    with occupied(base), asking(base, asked, path) as connection:
+        assert next(lines(connection.getresponse())) == ": queued, 0 ahead"
+
+
+def test_ollamas_stream_waits_in_silence(base: str) -> None:
+    asked = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(occupied(base))
+        connection = second.enter_context(asking(base, asked, "/api/chat"))
+        while waiting_requests(base) == 0:
+            pass
+        first.close()
+        told = json.loads(next(lines(connection.getresponse())))
+        assert told["message"]["content"] == "hi"
