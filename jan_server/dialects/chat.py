@@ -136,6 +136,15 @@ def renamed(text: str, names: Mapping[str, str]) -> str:
     return re.sub(rf"(?:{pattern})(?!\w)", lambda found: names[found[0]], text)
 
 
+def arguments_of(text: str) -> dict[str, Any]:
+    """The arguments of a call that was made. Those that were cut off, or are no object, are none:
+    an answer says why it ended."""
+    try:
+        return msgspec.json.decode(text or "{}", type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}
+
+
 class Reader:
     """Reads the chunks of one choice, of a chat or of plain text."""
 

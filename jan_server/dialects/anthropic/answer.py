@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 from ulid import ULID
@@ -17,6 +16,7 @@ from jan_server.dialects.chat import (
     Part,
     Text,
     Thought,
+    arguments_of,
 )
 from jan_server.errors import JanError
 from jan_server.types.anthropic import (
@@ -105,7 +105,7 @@ class Answer:
         if isinstance(block, ThinkingBlock):
             yield self._delta(SignatureDelta())
         if isinstance(block, ToolUseBlock):
-            block.input, self._input = _object(self._input), ""
+            block.input, self._input = arguments_of(self._input), ""
         yield ContentBlockStop(index=len(self.message.content) - 1)
 
     def _end(self, part: Ended) -> Iterator[MessageEvent]:
@@ -124,14 +124,6 @@ _REASONS: dict[str, AnthropicStopReason] = {
     "length": "max_tokens",
     "tool_calls": "tool_use",
 }
-
-
-def _object(text: str) -> dict[str, Any]:
-    """Arguments that were cut off are none: the answer's `stop_reason` says why."""
-    try:
-        return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:
-        return {}
 
 
 def _usage(counts: Counts) -> AnthropicUsage:

@@ -22,6 +22,7 @@ from jan_server.dialects.chat import (
     Part,
     Text,
     Thought,
+    arguments_of,
 )
 from jan_server.errors import JanError
 from jan_server.types.ollama import (
@@ -137,7 +138,7 @@ class Answer:
         """The call that was being made, now that nothing more comes of it."""
         if (call := self._call) is None:
             return
-        function = OllamaFunction(name=call.name, arguments=_object(self._arguments))
+        function = OllamaFunction(name=call.name, arguments=arguments_of(self._arguments))
         self._call, self._arguments = None, ""
         yield from self._say(Said(calls=[OllamaToolCall(id=call.id or UNSET, function=function)]))
 
@@ -153,14 +154,6 @@ class Answer:
         line.eval_count = counts.answer
         line.eval_duration = _nanoseconds(counts.answer_seconds)
         return line
-
-
-def _object(text: str) -> dict[str, Any]:
-    """Arguments that were cut off are none: `done_reason` says why."""
-    try:
-        return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:
-        return {}
 
 
 def moment(seconds: float | None = None) -> str:
