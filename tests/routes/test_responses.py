@@ -313,6 +313,50 @@ def test_who_leaves_stops_it_and_what_was_said_stays(settings, echo, data_folder
     assert (last["status"], last["output"][0]["status"]) == ("cancelled", "incomplete")
 
 
+def growing(settings, model, act):
+    """The names of the events of a slow answer; `act` happens in a worker at each piece."""
+
+    async def scene():
+        services = Services(settings)
+        services.start()
+        sent = {"model": model, "input": "[[slow 0.3]] one two three four five six"}
+        told = []
+        try:
+            read = await services.responses.read(CreateResponse(**sent), sent)
+            async with aclosing(services.responses.stream(read, client="")) as events:
+                async for event in events:
+                    told.append(type(event).__name__)
+                    if told[-1] == "OutputTextDelta":
+                        await asyncio.to_thread(act, services)
+        finally:
+            await services.close()
+        return told
+
+    return asyncio.run(scene())
+
+
+def test_an_answer_is_on_the_disk_while_it_grows(settings, echo, data_folder):
+    seen = []
+
+    def look(_services):
+        [path] = data_folder.glob("threads/*/.reply-*.json")
+        seen.append(json.loads(path.read_text())["content"])
+
+    told = growing(settings, echo, look)
+    assert told[-1] == "ResponseCompleted"
+    assert seen[-1].startswith("[[slow ")  # Some of it, at least.
+    assert not list(data_folder.glob("threads/*/.reply-*.json"))
+
+
+def test_an_answer_whose_thread_is_deleted_meanwhile_has_failed(settings, echo, data_folder):
+    def delete(services):
+        for folder in data_folder.glob("threads/*"):
+            services.store.threads.delete(folder.name)
+
+    assert growing(settings, echo, delete)[-1] == "ResponseFailed"
+    assert not list(data_folder.glob("threads/*"))
+
+
 def _id_of(data_folder):
     return lines(data_folder, "responses.jsonl")[0]["id"]
 
