@@ -10,7 +10,9 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import openai
 import pytest
+import yaml
 
 from jan_server.models import FALLBACK_DEFAULT
 from jan_server.settings import Settings
@@ -109,13 +111,22 @@ def test_it_is_used_as_shown_with(smollm2_folder, tmp_path, language):
     assert printed == expected
 
 
+@pytest.mark.model
+def test_continue_is_shown_a_server_and_a_model_that_are_there(smollm2_folder):
+    [model] = yaml.safe_load(_first("Use it with", "yaml"))["models"]
+    assert (model["provider"], model["apiBase"]) == ("openai", "http://127.0.0.1:1337/v1")
+    with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
+        address = model["apiBase"].replace("http://127.0.0.1:1337", base)
+        with openai.OpenAI(base_url=address, api_key=model["apiKey"]) as client:
+            assert client.models.retrieve(model["model"]).id == model["model"]
+
+
 def _pasted(section, language="sh", *, base, cwd, programs=BIN):
     """What a section's first program in a language prints, and what is said that it does.
 
     Nothing may come on stderr. `programs` go before those of the machine.
     """
-    part = README.read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
-    script, expected = _taken_apart(re.search(rf"```{language}\n(.*?)```", part, re.DOTALL)[1])
+    script, expected = _taken_apart(_first(section, language))
     script = script.replace("http://127.0.0.1:1337", base)
     script = script.replace(".venv/bin/python", sys.executable)
     command, extension = RUNNING[language]
@@ -137,6 +148,12 @@ def _pasted(section, language="sh", *, base, cwd, programs=BIN):
     )
     assert done.stderr == ""
     return done.stdout.splitlines(), expected
+
+
+def _first(section, language):
+    """The first block of a section that is in a language."""
+    part = README.read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
+    return re.search(rf"```{language}\n(.*?)```", part, re.DOTALL)[1]
 
 
 def _taken_apart(block):

@@ -238,6 +238,11 @@ const CHECKS = {
     const of = { assistant_id: "jan", model: "unknown" };
     for (const [kind, act] of [
       [OpenAI.NotFoundError, () => api.beta.threads.retrieve("none")],
+      [
+        OpenAI.NotFoundError,
+        () =>
+          api.chat.completions.create({ model: "nope", messages: [user("hello")], stream: true }),
+      ],
       [OpenAI.BadRequestError, () => api.beta.assistants.create({ tools: [{ type: "x" }] })],
       [OpenAI.UnprocessableEntityError, () => api.beta.threads.runs.create(thread.id, of)],
     ]) {

@@ -579,6 +579,14 @@ def final_errors_are_typed_and_asked_once(client: Client, _busy: Client) -> None
                 ),
             ),
             (
+                openai.NotFoundError,
+                404,
+                "model_not_found",
+                lambda: api.chat.completions.create(
+                    model="nope", messages=[user("hello")], stream=True
+                ),
+            ),
+            (
                 openai.UnprocessableEntityError,
                 422,
                 "model_cannot_run",
