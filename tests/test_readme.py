@@ -16,7 +16,7 @@ import yaml
 
 from jan_server.models import FALLBACK_DEFAULT
 from jan_server.settings import Settings
-from tests.clients.conftest import missing, node_with_openai
+from tests.clients.conftest import node_with_openai, use_with
 from tests.running import served
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -101,12 +101,9 @@ def test_openais_package_for_node_is_used_as_shown(smollm2_folder, tmp_path):
 @pytest.mark.model
 @pytest.mark.parametrize("language", ["python", "sh"], ids=["LangChain", "llm"])
 def test_it_is_used_as_shown_with(smollm2_folder, tmp_path, language):
-    programs = Path(sys.prefix) / "use-with/bin"
-    if not programs.is_dir():
-        missing(f"{programs} is not there")
     with served(Settings(data_folder=smollm2_folder, fsync=False)) as base:
         printed, expected = _pasted(
-            "Use it with", language, base=base, cwd=tmp_path, programs=programs
+            "Use it with", language, base=base, cwd=tmp_path, programs=use_with()
         )
     assert printed == expected
 

@@ -15,6 +15,7 @@ import pytest
 from jan_server.settings import Settings
 from tests import calling
 from tests.running import served
+from tests.tiny_gguf import write_tiny_gguf
 
 PATIENCE = 300
 """Seconds, for all checks of one client: some seconds on an idle machine."""
@@ -36,6 +37,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
 
 def _data_folder(folder: Path) -> Path:
     calling.put_model(folder)
+    write_tiny_gguf(folder / "models/tiny.gguf", context_length=1024)
     unknown = folder / "models/unknown/model.json"
     unknown.parent.mkdir()
     unknown.write_text(json.dumps({"engine": "no such engine"}))
@@ -69,6 +71,14 @@ def node_with_openai() -> tuple[str, Path]:
     if not (modules / "node_modules/openai").is_dir():
         missing(f"the package openai is not in {modules}")
     return node, modules
+
+
+def use_with() -> Path:
+    """Where the programs are that the README says to use the server with."""
+    programs = Path(sys.prefix) / "use-with/bin"
+    if not programs.is_dir():
+        missing(f"{programs} is not there")
+    return programs
 
 
 def missing(what: str) -> None:
