@@ -140,13 +140,22 @@ def work(jan: TodaysJan, id: str, other: str, seconds: float) -> dict[str, list[
             at_risk += [text] if jan.is_displaced else []
         elif choice < 0.8:
             jan.save({**jan.threads()[other], "order": len(said)})
-        elif own := [m["id"] for m in jan.messages(id) if _text(m).startswith("jan")]:
-            jan.change(id, own[0], "jan 0")
-            if jan.is_displaced:
-                recent = time.monotonic() - RECENT
-                at_risk += [text for text, moment in said.items() if moment > recent]
+        elif _changes_its_first(jan, id) and jan.is_displaced:
+            recent = time.monotonic() - RECENT
+            at_risk += [text for text, moment in said.items() if moment > recent]
         time.sleep(random.random() / 20)
     return {"said": [*said], "at_risk": at_risk}
+
+
+def _changes_its_first(jan: TodaysJan, id: str) -> bool:
+    """False when a line is being written this very moment: it reads without any lock."""
+    try:
+        own = [m["id"] for m in jan.messages(id) if _text(m).startswith("jan")]
+        if own:
+            jan.change(id, own[0], "jan 0")
+        return bool(own)
+    except ValueError:
+        return False
 
 
 def _text(message: dict[str, Any]) -> str:
