@@ -16,6 +16,7 @@ ORDERS: dict[str, tuple[str, str, Mapping[str, int], Sequence[int]]] = {
     "two take turns": ("AAABB", "", {}, [1, 4, 2, 5, 3]),
     "whoever has fewer at work goes first": ("AAB", "A", {}, [3, 1, 2]),
     "and goes on to until it has as many": ("AABB", "AA", {}, [3, 4, 1, 2]),
+    "and then has had its turn of those who have as many": ("AAB", "B", {}, [1, 3, 2]),
     "of equal ones the first to arrive": ("CBA", "", {}, [1, 2, 3]),
     "of equal ones the one served longest ago": ("AB", "AB", {"A": 9, "B": 8}, [2, 1]),
     "a new client does not overtake one that waits": ("AB", "", {"A": 1}, [1, 2]),
