@@ -98,6 +98,18 @@ def test_what_the_template_is_told_is_counted(client, write, data_folder):
     assert count() < count(chat_template_kwargs={"mood": "?"}) < count(reasoning_effort="high")
 
 
+def test_a_template_knows_the_tokens_that_begin_and_end_a_text(client, write, data_folder):
+    write("models/tiny/model.json", {"settings": {"ctx_len": 128, "cpu_threads": 1}})
+    template = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}"
+    write_tiny_gguf(data_folder / "models/tiny/tiny.gguf", chat_template=template)
+
+    def count(path, **body):
+        return client.post(f"/v1{path}", json={"model": "tiny", **body}).json()["count"]
+
+    chat = count("/chat/count_tokens", messages=[{"role": "user", "content": "a"}])
+    assert chat == count("/tokenize", content="<|im_start|>a<|im_end|>") == 3
+
+
 def test_a_chat_that_cannot_be_answered_cannot_be_counted(post):
     answer = post("/chat/count_tokens", messages=[{"role": "user"}])
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "$.messages[0].content")
