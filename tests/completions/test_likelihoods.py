@@ -88,3 +88,9 @@ def test_the_likeliest_without_likelihoods_are_refused() -> None:
 
 def request(**sent: Any) -> ChatCompletionRequest:
     return ChatCompletionRequest(messages=[ChatMessage(role="user", content="x")], **sent)
+
+
+def test_of_two_tokens_of_the_same_text_the_likelier_one_is_told() -> None:
+    likelier, chosen = Likelihood(1, b"\xfe", -1.0), Likelihood(2, b"\xff", -5.0)
+    told = text_logprobs([Choice(chosen, (likelier,))], TextOffsets(0))
+    assert told.top_logprobs == [{"\ufffd": -1.0}]
