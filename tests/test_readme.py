@@ -155,7 +155,7 @@ def _first(section, language):
 
 def _taken_apart(block):
     """The program, and the lines that it prints."""
-    mark = re.compile("(#|//)=> ?")
+    mark = re.compile("(# ?|//)=> ?")  # With the space where ruff formats the README's Python.
     lines = block.splitlines()
     shown = [mark.sub("", line, count=1) for line in lines if mark.match(line)]
     return "\n".join(line for line in lines if not mark.match(line)), shown
