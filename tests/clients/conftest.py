@@ -21,7 +21,7 @@ PATIENCE = 300
 """Seconds, for all checks of one client: some seconds on an idle machine."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """The base URLs of one server, and of one that lets nobody wait."""
     folder = tmp_path_factory.mktemp("clients")
