@@ -67,8 +67,9 @@ model: .venv/installed
 	  openai || test -z "$$CI"
 	@touch $@
 
+# llama-server is compiled here, and would be by as many processes as it has files.
 .venv/benched: .venv/tested
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --group bench
+	LLAMA_CPP_BUILD_JOBS=2 $(bin)/python -m pip install --quiet --disable-pip-version-check --group bench
 	@touch $@
 
 .venv/checked: .venv/tested

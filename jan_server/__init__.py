@@ -2,7 +2,8 @@
 
 The map, in reading order. Each layer imports only what stands above it here:
 
-    errors ids amounts printable data_folder logs events gguf    leaves; then settings quantization
+    errors ids amounts structs printable data_folder logs events gguf    leaves; then settings
+    quantization                      how a file's numbers are packed, in words
     types/                            one file per resource: what is in it, what a request may say
     store/     the data folder        engines/     models: load, generate, close
     web/       Starlette without Jan  catalogue/   manifests of models that are known to run

@@ -24,6 +24,7 @@ import msgspec
 
 from jan_server.errors import JanError, RunActive
 from jan_server.events import Event, Hub, Resync
+from jan_server.logs import frames
 from jan_server.runs import Runs
 from jan_server.store import Message, Store
 from jan_server.types.run import CreateRun, StoredRun
@@ -135,6 +136,8 @@ class Replying:
             log.info("%s is being answered by a client's run", thread_id)
         except JanError as error:
             log.warning("what was written into %s is not answered: %s", thread_id, error)
+        except Exception as error:  # noqa: BLE001 - one thread's trouble is not the others'
+            log.error("answering what was written into %s failed:\n%s", thread_id, frames(error))
 
     def _due(self, thread_id: str) -> str | None:
         thread = self._store.threads.get(thread_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from jan_server import representations
+from jan_server import representations, structs
 from jan_server.appending import Appending
 from jan_server.completions import Completions
 from jan_server.downloads import Downloads, Session, Workshop
@@ -142,6 +142,7 @@ class Services:
 
         Called on the event loop, which gets its workers here.
         """
+        structs.make_ready()
         workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="worker")
         asyncio.get_running_loop().set_default_executor(workers)
         if not self.settings.read_only:

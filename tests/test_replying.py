@@ -131,7 +131,7 @@ def said(content):
 
 
 def until(is_so, what=lambda: None):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not is_so():
         assert time.monotonic() < deadline, what()
         time.sleep(0.05)
