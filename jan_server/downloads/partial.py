@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from threading import Event
 from typing import BinaryIO
 
 from jan_server.downloads.flusher import Flusher
+from jan_server.downloads.hashing import Sha256
 from jan_server.downloads.progress import Meter
 from jan_server.downloads.records import FileRecord
 from jan_server.errors import DiskFull, DownloadFailed, DownloadStopped
@@ -57,7 +57,7 @@ class PartialFile:
         self._kept = kept
         self._is_begun = False
         self._size = 0
-        self._hash = hashlib.sha256()
+        self._hash = Sha256()
         self._flusher = Flusher(
             size=self.tell,
             flush=lambda: flush(file.fileno()),
@@ -72,6 +72,7 @@ class PartialFile:
         return self
 
     def __exit__(self, *details: object) -> None:
+        self._hash.close()
         self._flusher.__exit__(*details)
         if details[0] is None:
             self._flusher.check()
@@ -184,7 +185,8 @@ class PartialFile:
 
     def _rewind(self) -> None:
         self._size = self._file.seek(0)
-        self._hash = hashlib.sha256()
+        self._hash.close()
+        self._hash = Sha256()
 
 
 def _wrong_size(name: str, expected: int | None, found: int | str) -> WrongFile:
