@@ -4,6 +4,7 @@ import hashlib
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +181,13 @@ def test_a_read_only_folder_is_not_written_to(run, write, data_folder):
     assert done.exit_code == 1
     assert "read-only" in done.output
     assert not (data_folder / ".jan_server/downloads").exists()
+
+
+def test_as_json_it_says_what_there_is_now(run, echo, data_folder, tiny_repo):
+    pull = ("pull", "--json", "--data-folder", str(data_folder))
+    done = run(*pull, echo)
+    assert json.loads(done.stdout) == {"id": echo, "weights": None, "got": False}
+    told = [json.loads(run(*pull, "org/tiny-GGUF:Q8_0").stdout) for _ in range(2)]
+    assert [each["got"] for each in told] == [True, False]
+    assert told[0] == {**told[1], "got": True}
+    assert Path(told[0]["weights"]).is_file()
