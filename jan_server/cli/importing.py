@@ -15,16 +15,9 @@ from typing import cast
 import click
 from msgspec import UNSET
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from jan_server import logs
+from jan_server.cli.bar import bytes_bar
 from jan_server.cli.options import data_folder_option, find_settings, json_option
 from jan_server.cli.output import print_json, size
 from jan_server.importing import check_free, import_model, select
@@ -117,15 +110,8 @@ def told(done: ImportedModel) -> Iterator[str]:
 @contextmanager
 def _bar(name: str) -> Iterator[OnProgress]:
     """Shown once there is something to copy."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
     console = Console(file=sys.stderr)
-    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    bar = bytes_bar(console, disable=not console.is_terminal)
     task = bar.add_task(name, total=None)
 
     def show(done: int, total: int) -> None:

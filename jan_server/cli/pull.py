@@ -11,17 +11,10 @@ import click
 from msgspec import Struct
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from jan_server import logs
 from jan_server.cli.arguments import model_argument
+from jan_server.cli.bar import bytes_bar
 from jan_server.cli.options import data_folder_option, find_settings, json_option
 from jan_server.cli.output import print_json
 from jan_server.downloads import DownloadProgress, Order
@@ -109,14 +102,7 @@ async def _prepare(spec: ModelSpec) -> None:
 
 @contextmanager
 def _bar(console: Console) -> Iterator[Callable[[DownloadProgress], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
+    with bytes_bar(console) as bar:
         task = bar.add_task("", total=None)
         phase = ""
 
