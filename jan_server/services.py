@@ -184,6 +184,7 @@ class Services:
         await asyncio.to_thread(self.downloads.close)
         await self.appending.close()
         await self.following.close()
+        await asyncio.to_thread(self.store.close)
         await asyncio.to_thread(self.watcher.close)
         self.events.close()
 

@@ -47,6 +47,7 @@ def examine(settings: Settings, *, fix: bool = False, as_json: bool = False) -> 
     store = Store(settings.data_folder, fsync=settings.flushes, read_only=settings.read_only)
     doctor = Doctor(store, catalogue=catalogue.load())
     diagnosis = doctor.mend(sums=True) if fix else doctor.examine(sums=True)
+    store.close()
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2))
     else:

@@ -63,7 +63,7 @@ import msgspec
 from jan_server import ids
 from jan_server.errors import JanError, ReadOnly, SettingsInvalid
 from jan_server.events import Event, Publish, unheard
-from jan_server.store import formats, paths
+from jan_server.store import formats, merging, paths
 from jan_server.store.answers import Answers
 from jan_server.store.collection import Collection
 from jan_server.store.document import Document, written, written_line
@@ -76,6 +76,8 @@ from jan_server.store.generations import Generations
 from jan_server.store.histories import Histories
 from jan_server.store.history import Message
 from jan_server.store.index import CompanionChanged, Index
+from jan_server.store.late import LateWriters
+from jan_server.store.later import Later
 from jan_server.store.library import Library
 from jan_server.store.lines import Shared
 from jan_server.store.locks import Locks
@@ -88,6 +90,7 @@ from jan_server.store.responses import ThreadResponses
 from jan_server.store.restoring import Restored, Restoring, restore
 from jan_server.store.runs import ThreadRuns
 from jan_server.store.sums import VerifiedSums
+from jan_server.store.told import QUIET, Told
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
 from jan_server.store.weights import model_files
@@ -128,7 +131,9 @@ class Store:
         self.root = Path(os.path.realpath(root))
         self.is_read_only = read_only
         # What we keep for ourselves is written in any case, and never below a read-only root.
-        self._own_files = files or Files(fsync=fsync, root=self.root)
+        self._later = Later()
+        late = LateWriters(self._give_back, later=self._later)
+        self._own_files = files or Files(fsync=fsync, root=self.root, late=late)
         self.files = Files(system=Refusing()) if read_only else self._own_files
         ours = self.root / paths.WORK_FOLDER
         self._work = own_folder(self.root) if read_only else ours
@@ -160,6 +165,8 @@ class Store:
             histories=self._histories,
             ends=Ends(),
             answers=Answers(),
+            told=Told(),
+            tell_again=self._tell_again,
             replies=Replies(self.files, self._locks, torn=ours / "torn"),
             claims=self._locks,
             trash=self.trash,
@@ -191,6 +198,10 @@ class Store:
         if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
             raise SettingsInvalid(f"The data folder {self.root} is not writable{_OR_READ_ONLY}")
         return self
+
+    def close(self) -> None:
+        """See to what other programs were writing this moment."""
+        self._later.close()
 
     @property
     def locks(self) -> Locks:
@@ -383,6 +394,19 @@ class Store:
         if kind is paths.THREADS:
             return partial(tell_messages, self.messages, publish)
         return partial(tell_weights, publish)  # An assistant has none: never called.
+
+    def _give_back(self, path: Path, seen: bytes, later: bytes) -> None:
+        with self._locks.hold(self.threads.place.shown(path.parent)):
+            settle = merging.give_back(self._own_files, path, seen, later)
+        if settle is not None:
+            self._later.call(QUIET, settle)
+
+    def _tell_again(self, path: Path) -> None:
+        def tell() -> None:
+            if not self.threads.index.tell_again(path.parent):
+                self._shared.told.forget(path)
+
+        self._later.call(QUIET, tell)
 
     def _first_message_time(self, folder: Path) -> float | None:
         path = folder / paths.MESSAGES

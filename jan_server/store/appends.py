@@ -116,16 +116,22 @@ class Appends:
             yield Begun(outcomes)
             return
         data = b"".join(message.raw + b"\n" for message in new)
-        size = len(data) + (not end.ends_line)
+        added_bytes = data if end.ends_line else b"\n" + data
         with (
             self._shared.threads.index.writing(folder) as writing,
             self._shared.files.appended(path, data) as added,
         ):
 
             def on_disk(signature: Signature) -> None:
-                writing.companion, writing.size = signature, size
-                if signature.size == size + (end.signature.size if end.signature else 0):
+                writing.companion, writing.size = signature, len(added_bytes)
+                before = end.signature.size if end.signature else 0
+                is_longer = signature.size == before + len(added_bytes)
+                if is_longer:
                     self._shared.ends.keep(path, _moved(end, signature, new))
+                if not is_longer or not self._shared.told.grew(
+                    path, end.signature, signature, added_bytes
+                ):
+                    self._lines.expect(folder, new)
                 self._publish(folder, new)
 
             yield Begun(outcomes, added, on_disk)

@@ -42,6 +42,13 @@ def keep_conflict(files: Files, path: Path, data: bytes) -> Path:
     They are what Files.replace answered: their own file stays until this one is there, also when
     that fails. A symbolic link is followed: the copy lies where the file does.
     """
+    copy = put_beside(files, path, data)
+    files.let_go(path)
+    return copy
+
+
+def put_beside(files: Files, path: Path, data: bytes) -> Path:
+    """As `keep_conflict`, of bytes that Files.replace did not answer."""
     beside = path.resolve()
     first = f"{beside.stem}.conflict-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     number = 1
@@ -50,8 +57,6 @@ def keep_conflict(files: Files, path: Path, data: bytes) -> Path:
         copy = beside.with_name(f"{name}{beside.suffix}")
         try:
             files.create(copy, data, like=beside)
+            return copy
         except FileExistsError:
             number += 1
-        else:
-            files.let_go(path)
-            return copy

@@ -8,7 +8,7 @@ Broken lines have no address: nothing here touches them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +16,10 @@ import msgspec
 
 from jan_server.errors import AlreadyExists, JanError, NotFound, WriteUncertain
 from jan_server.events import Change
-from jan_server.store import deletion, jsonl, merging
+from jan_server.store import deletion, merging
 from jan_server.store.history import History, Message, message_event
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.one_line import changed, read_line, taken_out, with_line
-from jan_server.store.signature import signature_at
 
 Condition = Callable[[Message], None]
 """Given the message as its line is now; raises when it is not to be changed."""
@@ -66,7 +65,7 @@ class Edits:
                     return None
                 return history.raw[: at.start] + after.raw + history.raw[at.end :]
 
-            self._rewrite(folder, history, edit)
+            self._rewrite(folder, history, edit, told=[after])
             self._publish(folder, "updated", after)
             return after
 
@@ -106,7 +105,7 @@ class Edits:
                 behind = at.end if at else None
                 return with_line(history.raw, line, after=behind, is_first=after is None)
 
-            self._rewrite(folder, history, edit)
+            self._rewrite(folder, history, edit, told=[message])
             self._publish(folder, "created", message)
             return message
 
@@ -132,18 +131,27 @@ class Edits:
             before = message.id
         return None
 
-    def _rewrite(self, folder: Path, history: History, edit: Edit) -> None:
+    def _rewrite(
+        self, folder: Path, history: History, edit: Edit, *, told: Sequence[Message] = ()
+    ) -> None:
+        """`told` are the messages that are told of then."""
         ours = edit(history)
         assert ours is not None  # It was made for these bytes.
 
         def merge(theirs: bytes) -> bytes | None:
-            return edit(History(theirs, tuple(jsonl.records(theirs))))
+            return edit(History(theirs))
 
         path = self._lines.path(folder)
         with self._shared.threads.index.writing(folder) as writing:
-            merging.replace(self._shared.files, path, ours, base=history.raw, merge=merge)
-            writing.companion = signature_at(path)
+            written = merging.replace(self._shared.files, path, ours, base=history.raw, merge=merge)
+            is_known = written.is_ours and self._lines.wrote(
+                folder, ours, written.signature, base=history.raw
+            )
+            if told and not is_known:
+                self._lines.expect(folder, told)
+            writing.companion = written.signature
             writing.size = len(ours) - len(history.raw)
+            writing.is_mixed = not written.is_ours
 
     @contextlib.contextmanager
     def _kept_in_trash(self, folder: Path, place: Place) -> Iterator[None]:

@@ -15,13 +15,15 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jan_server.errors import DataFolderMissing, WriteUncertain
 from jan_server.store.failures import shown, translated, uncertain, write_error
-from jan_server.store.signature import Signature, signature_of
+from jan_server.store.late import LateWriters
+from jan_server.store.signature import TICK, Signature, now, signature_of
 from jan_server.store.system import (
     FOLDER,
     NO_WAIT,
@@ -53,20 +55,34 @@ class Added(NamedTuple):
             return self.flush_or_cut_back()
 
 
+class Replaced(NamedTuple):
+    """What a file is since it was replaced, and what it had till then if that was not expected."""
+
+    signature: Signature
+    displaced: bytes | None
+
+
 class Files:
     """Reads, and changes that last. `fsync=False` is for tests: nothing is flushed.
 
-    `root` is the one folder that is never made: it was moved away, and may come back.
+    `root` is the one folder that is never made: it was moved away, and may come back. `late` looks
+    after what is displaced.
     """
 
     def __init__(
-        self, *, fsync: bool = True, system: System | None = None, root: Path | None = None
+        self,
+        *,
+        fsync: bool = True,
+        system: System | None = None,
+        root: Path | None = None,
+        late: LateWriters | None = None,
     ) -> None:
         self._fsync = fsync
         self._root = root
         self._system = system or OperatingSystem()
         self._named: dict[Path, int] = {}
-        self._displaced: dict[Path, Path] = {}
+        self._displaced: dict[Path, tuple[Path, bytes]] = {}
+        self._late = late
 
     def __repr__(self) -> str:
         return f"<Files fsync={'always' if self._fsync else 'off'}>"
@@ -88,7 +104,7 @@ class Files:
         finally:
             os.close(fd)
 
-    def replace(self, path: Path, data: bytes, *, expected: bytes | None = None) -> bytes | None:
+    def replace(self, path: Path, data: bytes, *, expected: bytes | None = None) -> Replaced:
         """Give `path` new contents, whole or not at all. A symbolic link is followed.
 
         `expected` are the bytes that it was thought to have; None means that they do not matter.
@@ -100,19 +116,20 @@ class Files:
         with translated(target):
             # 1. Beside the target: a rename is one step only within a file system. After a crash
             # from here on a file of ours lies there, which nothing lists.
-            temporary = self._write_temporary(target, data)
+            temporary, signature = self._write_temporary(target, data)
         # 2. The step itself. Readers, and whoever looks after a crash, see old bytes or new ones.
         displaced = self._take_the_name(temporary, target, expected)
         # 3. The new name is the directory's. Too late to undo: the old file is gone.
         with uncertain(target):
             self._flush_folder(target.parent)
-        return None if displaced == expected else displaced
+        return Replaced(signature, None if displaced == expected else displaced)
 
     def let_go(self, path: Path) -> None:
         """What the last replacement of `path` displaced is kept elsewhere: its own file may go."""
-        temporary = self._displaced.pop(Path(os.path.realpath(path)), None)
-        if temporary is not None:
-            self._discard(temporary)
+        target = Path(os.path.realpath(path))
+        if target in self._displaced:
+            temporary, seen = self._displaced.pop(target)
+            self._discard_displaced(temporary, target, seen)
 
     def write_folder(self, path: Path, contents: Mapping[str, bytes], *, home: Path) -> None:
         """A new folder with these files, for a name that nobody else knows yet.
@@ -193,7 +210,7 @@ class Files:
         """
         target = Path(os.path.realpath(path))
         with translated(target):
-            temporary = self._write_temporary(target, data, flush=False)
+            temporary, _ = self._write_temporary(target, data, flush=False)
         self._take_the_name(temporary, target, None)
 
     def remove(self, path: Path) -> None:
@@ -276,14 +293,15 @@ class Files:
                 f"Moving stopped half-way ({because.strerror}); what was moved lies in {folder}."
             ) from error
 
-    def _write_temporary(self, target: Path, data: bytes, *, flush: bool = True) -> Path:
+    def _write_temporary(
+        self, target: Path, data: bytes, *, flush: bool = True
+    ) -> tuple[Path, Signature]:
         temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
         old = _status(target)
         if old is not None and not stat.S_ISREG(old.st_mode):
             raise _not_regular(target)
         mode = self._mode_below(target.parent)
-        self._write_new(temporary, data, mode, like=old, flush=flush)
-        return temporary
+        return temporary, self._write_new(temporary, data, mode, like=old, flush=flush)
 
     def _take_the_name(self, temporary: Path, target: Path, expected: bytes | None) -> bytes | None:
         """The file gets the target's name. Unless None is expected: what that had till then."""
@@ -318,9 +336,9 @@ class Files:
         if displaced == expected:
             # Flushed together with the exchange. Of the two, a crash can keep either alone: without
             # the exchange it is the new file that has lost its name, and the old one stands.
-            self._discard(temporary)
+            self._discard_displaced(temporary, target, displaced)
         else:
-            self._displaced[target] = temporary
+            self._displaced[target] = temporary, displaced
         return displaced
 
     def _replace_and_read(self, temporary: Path, target: Path) -> bytes | None:
@@ -336,12 +354,15 @@ class Files:
         with os.fdopen(old, "rb") as file:
             self._system.replace(temporary, target)
             try:
-                return file.read()
+                displaced = file.read()
             except OSError as error:
                 raise WriteUncertain(
                     f"{shown(target)} was changed, and whether another program had changed it "
                     f"just before could not be read ({error.strerror})."
                 ) from error
+            if self._late is not None:
+                self._late.hold(os.dup(old), target, displaced)
+            return displaced
 
     def _write_new(
         self,
@@ -351,7 +372,7 @@ class Files:
         *,
         like: os.stat_result | None = None,
         flush: bool = True,
-    ) -> None:
+    ) -> Signature:
         """`like` is the file whose place it will take: its mode and owner are kept."""
         fd = self._system.open(path, WRITE_NEW, mode)
         try:
@@ -360,6 +381,7 @@ class Files:
             self._write_all(fd, data)
             if flush:
                 self._flush(fd)
+            return signature_of(os.fstat(fd))
         except OSError:
             self._discard(path)
             raise
@@ -399,8 +421,9 @@ class Files:
         self._named[path] = status.st_ino
 
     def _append(self, path: Path, fd: int, data: bytes) -> Added:
-        lines, size = data, os.fstat(fd).st_size
-        if size and os.pread(fd, 1, size - 1) != b"\n":
+        lines = data
+        size, ends_line = _end(fd)
+        if not ends_line:
             data = b"\n" + data
         try:
             if self._system.write(fd, data) != len(data):
@@ -482,6 +505,16 @@ class Files:
         with contextlib.suppress(OSError):
             self._system.unlink(temporary)
 
+    def _discard_displaced(self, temporary: Path, target: Path, seen: bytes) -> None:
+        """Its name goes, unless somebody can still write to it."""
+        if self._late is None:
+            self._discard(temporary)
+            return
+        with contextlib.suppress(OSError):
+            fd = os.open(temporary, READ)
+            if not self._late.hold(fd, target, seen, name=temporary):
+                self._discard(temporary)
+
     def _mode_below(self, folder: Path) -> int:
         """Owner only, unless the folder itself is open to others. The umask narrows it further."""
         return 0o600 | self._folder_mode_below(folder) & 0o666
@@ -496,6 +529,20 @@ def _read_all(fd: int, size: int) -> bytes:
     while len(data) > size and (more := os.read(fd, size + 1)):
         data, size = data + more, len(data) + len(more)
     return data
+
+
+def _end(fd: int) -> tuple[int, bool]:
+    """Of how many bytes it is, and whether another line can begin there.
+
+    Race: what another program writes comes to be seen page by page, and a line seen so must not be
+    ended for it: today's Jan shows nothing of a thread with a blank line.
+    """
+    while True:
+        status = os.fstat(fd)
+        ends_line = not status.st_size or os.pread(fd, 1, status.st_size - 1) == b"\n"
+        if ends_line or now() - status.st_mtime > TICK:
+            return status.st_size, ends_line
+        time.sleep(TICK / 10)
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -12,10 +12,8 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import NamedTuple
 
-from jan_server.store import jsonl
 from jan_server.store.files import Files
 from jan_server.store.history import History
-from jan_server.store.jsonl import Record
 from jan_server.store.signature import Signature, now, signature_of
 
 logger = logging.getLogger(__name__)
@@ -53,40 +51,32 @@ class Histories:
         The same History as long as the bytes are the same and it is kept. What is broken in it is
         logged once, under the name `shown`.
         """
-        current = self.current(path)
-        if current is not None:
-            return current
+        return self.read_signed(path, shown=shown)[0]
+
+    def read_signed(self, path: Path, *, shown: str) -> tuple[History, Signature | None]:
+        """As `read`, and which signature the file had; None when it is not there."""
+        kept = self._current(path)
+        if kept is not None:
+            return kept.history, kept.signature
         try:
             moment = now()
             raw, signature = self._files.read(path)
         except FileNotFoundError:
-            return History(b"", ())
+            return History(b"", ()), None
         old = self.last_seen(path) or History(b"", ())
-        new = old if raw == old.raw else History(raw, _records(raw, old))
+        new = old if raw == old.raw else old.became(raw)
         self._keep(path, _Kept(new, signature, signature.is_settled(moment)))
         _report(old, new, shown)
-        return new
+        return new, signature
 
     def current(self, path: Path) -> History | None:
         """What was read, when the file is still as it was then: one `stat`. Raises OSError."""
-        kept = self._kept.get(path)
-        if kept is None or not kept.is_settled:
-            return None
-        try:
-            return kept.history if signature_of(path.stat()) == kept.signature else None
-        except FileNotFoundError:
-            return None
-
-    def last_seen(self, path: Path) -> History | None:
-        """What was read last, whatever the file is now."""
-        kept = self._kept.get(path)
+        kept = self._current(path)
         return kept.history if kept else None
 
-    def seen_as(self, path: Path, signature: Signature | None) -> History | None:
-        """What was read last, if the file had that signature then."""
-        kept = self._kept.get(path)
-        is_it = kept is not None and signature is not None and kept.signature == signature
-        return kept.history if kept and is_it else None
+    def wrote(self, path: Path, history: History, signature: Signature) -> None:
+        """We wrote this ourselves: it is made out once, by whoever reads it first."""
+        self._keep(path, _Kept(history, signature, is_settled=False))
 
     def keep_answer(self, history: History, key: Hashable, body: bytes) -> None:
         """Put it among the answers of a history that is kept, for as long as there is room."""
@@ -95,6 +85,20 @@ class Histories:
             while len(history.answers) > MAX_ANSWERS:
                 history.answers.popitem(last=False)
             self._make_room()
+
+    def _current(self, path: Path) -> _Kept | None:
+        kept = self._kept.get(path)
+        if kept is None or not kept.is_settled:
+            return None
+        try:
+            return kept if signature_of(path.stat()) == kept.signature else None
+        except FileNotFoundError:
+            return None
+
+    def last_seen(self, path: Path) -> History | None:
+        """What was read last, whatever the file is now."""
+        kept = self._kept.get(path)
+        return kept.history if kept else None
 
     def _keep(self, path: Path, kept: _Kept) -> None:
         with self._guard:
@@ -110,14 +114,6 @@ class Histories:
         """More than one file is kept, and together they are too large."""
         kept = self._kept.values()
         return len(kept) > 1 and sum(each.history.weight for each in kept) > MAX_KEPT
-
-
-def _records(raw: bytes, old: History) -> tuple[Record, ...]:
-    """The records, those of `old` taken over when the file has only grown since."""
-    if old.raw.endswith(b"\n") and raw.startswith(old.raw):
-        line = jsonl.count_lines(old.raw) + 1
-        return old.records + tuple(jsonl.records(raw, start=len(old.raw), line=line))
-    return tuple(jsonl.records(raw))
 
 
 def _report(old: History, new: History, shown: str) -> None:

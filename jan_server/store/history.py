@@ -12,7 +12,7 @@ import msgspec
 
 from jan_server import ids
 from jan_server.events import Cause, Change, Event
-from jan_server.store import document, formats
+from jan_server.store import document, formats, jsonl
 from jan_server.store.jsonl import Record
 
 
@@ -39,13 +39,26 @@ class History:
     `answers` are bodies that show the messages, under whatever tells them apart.
     """
 
-    def __init__(self, raw: bytes, records: tuple[Record, ...]) -> None:
+    def __init__(self, raw: bytes, records: tuple[Record, ...] | None = None) -> None:
         self.raw = raw
-        self.records = records
+        if records is not None:
+            self.records = records
         self.answers: OrderedDict[Hashable, bytes] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<History of {len(self.raw)} bytes, {len(self.records)} records>"
+        return f"<History of {len(self.raw)} bytes>"
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        return tuple(jsonl.records(self.raw))
+
+    def became(self, raw: bytes) -> History:
+        """What it is with these bytes: records are taken over when the file has only grown."""
+        if not self.raw.endswith(b"\n") or not raw.startswith(self.raw):
+            return History(raw)
+        line = jsonl.count_lines(self.raw) + 1
+        added = tuple(jsonl.records(raw, start=len(self.raw), line=line))
+        return History(raw, self.records + added)
 
     @property
     def weight(self) -> int:

@@ -40,18 +40,20 @@ PATIENCE = 30.0
 Show = Callable[[Document, str], View]
 """Of a document, and of where its folder is."""
 
-CompanionChanged = Callable[[Entry, Signature | None, Cause], None]
-"""Told with the old signature, when the entry has the new one."""
+CompanionChanged = Callable[[Entry, Signature | None, Cause], Signature | None]
+"""Told with the old signature, when the entry has the new one. Answers which one was told of."""
 
 
 class Writing(msgspec.Struct):
     """What our change of a resource comes to, when that is known without looking.
 
-    `companion` is its signature now that it is longer by `size` bytes.
+    `companion` is its signature now that it is longer by `size` bytes; mixed with what others
+    wrote, it is told as theirs.
     """
 
     companion: Signature | None = None
     size: int = 0
+    is_mixed: bool = False
 
 
 class Index:
@@ -64,7 +66,7 @@ class Index:
         *,
         show: Show,
         publish: Publish = events.unheard,
-        companion_changed: CompanionChanged = lambda _entry, _old, _cause: None,
+        companion_changed: CompanionChanged = lambda entry, _old, _cause: entry.companion,
     ) -> None:
         self.place = place
         self._root = str(place.root)
@@ -216,6 +218,21 @@ class Index:
             if not self._ours[where]:
                 self._look_at_companion(where)
 
+    def tell_again(self, folder: Path) -> bool:
+        """Not all that changed beside the document was told. Whether there is such a resource."""
+        with self._guard:
+            entry = self._entries.at(self.place.where(folder))
+            if entry is not None:
+                self._tell_of_companion(entry, entry.companion, "file")
+            return entry is not None
+
+    @contextmanager
+    def holding(self, folder: Path) -> Iterator[Signature | None]:
+        """The signature that the files beside the document were told with, for as long as that."""
+        with self._guard:
+            entry = self._entries.at(self.place.where(folder))
+            yield entry.companion if entry else None
+
     def look_below(self, path: Path) -> None:
         """Look at the resource that a changed path belongs to, or at all that it holds."""
         owner = self.place.owner(path)
@@ -281,7 +298,8 @@ class Index:
         if entry is None or writing.companion is None:
             return False
         old, entry.companion = entry.companion, writing.companion
-        if (old.size if old else 0) + writing.size != writing.companion.size:
+        size = (old.size if old else 0) + writing.size
+        if writing.is_mixed or size != writing.companion.size:
             # Race: somebody else wrote between our look and our write. Rather told twice than not.
             self._tell_of_companion(entry, old, "file")
         return True
@@ -453,7 +471,7 @@ class Index:
     def _tell_of_companion(self, entry: Entry, old: Signature | None, cause: Cause) -> None:
         before, self._teller = self._teller, threading.get_ident()
         try:
-            self._companion_changed(entry, old, cause)
+            entry.companion = self._companion_changed(entry, old, cause)
         finally:
             self._teller = before
 

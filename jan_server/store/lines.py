@@ -7,7 +7,7 @@ as far as the lines that were read can tell.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,9 @@ from jan_server.store.history import History, Message, viewed
 from jan_server.store.locks import Locks
 from jan_server.store.paths import MESSAGES
 from jan_server.store.replies import Replies
+from jan_server.store.signature import Signature
 from jan_server.store.tail import tails
+from jan_server.store.told import Told
 from jan_server.store.trash import Trash
 
 _USUAL = 1024
@@ -41,6 +43,8 @@ class Shared(NamedTuple):
     histories: Histories
     ends: Ends
     answers: Answers
+    told: Told
+    tell_again: Callable[[Path], None]
     replies: Replies
     claims: Locks
     trash: Trash
@@ -76,13 +80,30 @@ class Lines:
 
     def history(self, folder: Path) -> History:
         """The whole file as it is now."""
-        path = self.path(folder)
         if self.current(folder) is None:
-            self._shared.threads.index.notice(folder)  # While it is known what was there before.
+            self._shared.threads.index.notice(folder)
+        history, signature = self.read(folder)
+        self._is_told(folder, history, signature)
+        return history
+
+    def read(self, folder: Path) -> tuple[History, Signature | None]:
+        """The same, for those who tell what has changed in it; and its signature."""
         try:
-            return self._shared.histories.read(path, shown=self.shown(folder))
+            return self._shared.histories.read_signed(self.path(folder), shown=self.shown(folder))
         except OSError as error:
             raise self.unreadable(folder, error) from error
+
+    def wrote(self, folder: Path, ours: bytes, signature: Signature, *, base: bytes) -> bool:
+        """We put these bytes in the place of `base`. Whether `base` is what was told of."""
+        path, history = self.path(folder), History(ours)
+        self._shared.histories.wrote(path, history, signature)
+        return self._shared.told.replaced(path, base, history, signature)
+
+    def expect(self, folder: Path, messages: Iterable[Message]) -> None:
+        """We tell of these, and another program may have cut them off at once."""
+        path = self.path(folder)
+        self._shared.told.expect(path, messages)
+        self._shared.tell_again(path)
 
     def raw(self, folder: Path) -> bytes:
         """The whole file as it is now, and nothing is made of it or kept."""
@@ -134,6 +155,15 @@ class Lines:
             return None
         records = jsonl.records(raw, start=1 if size else 0)
         return viewed(records, lambda: self._seconds_before(folder, size))
+
+    def _is_told(self, folder: Path, history: History, signature: Signature | None) -> None:
+        """What was read first is what was told, when nobody has written since."""
+        path = self.path(folder)
+        if self._shared.told.of(path) is not None:
+            return
+        with self._shared.threads.index.holding(folder) as told:
+            if told is not None and told == signature:
+                self._shared.told.keep_first(path, signature, history)
 
     def _read_last(self, folder: Path, count: int) -> tuple[Sequence[Message], bool]:
         path = self.path(folder)

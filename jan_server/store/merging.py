@@ -9,16 +9,17 @@ what comes of that takes the file's place; where that cannot be, the bytes stay 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from jan_server.store import scanner
-from jan_server.store.conflicts import keep_conflict
+from jan_server.store.conflicts import keep_conflict, put_beside
 from jan_server.store.document import edited
 from jan_server.store.files import Files
 from jan_server.store.scanner import same
+from jan_server.store.signature import Signature
 
 logger = logging.getLogger(__name__)
 
@@ -28,25 +29,61 @@ Merge = Callable[[bytes], bytes | None]
 """What others wrote, with our change; None when both cannot be."""
 
 
-def replace(files: Files, path: Path, ours: bytes, *, base: bytes, merge: Merge) -> None:
+class Written(NamedTuple):
+    """What a file is then; whether it holds our bytes, or what was merged of them."""
+
+    signature: Signature
+    is_ours: bool
+
+
+def replace(files: Files, path: Path, ours: bytes, *, base: bytes, merge: Merge) -> Written:
     """Give a file new bytes, made of `base`, which was just read.
 
     Callers hold the resource's lock. Raises what Files.replace and Files.create raise.
     """
-    theirs = files.replace(path, ours, expected=base)
+    signature, theirs = files.replace(path, ours, expected=base)
     if theirs is None:
-        return
+        return Written(signature, is_ours=True)
     copy = keep_conflict(files, path, theirs)
     merged = merge(theirs)
     if merged is None:
         _tell(path, copy)
-        return
-    again = files.replace(path, merged, expected=ours)
+        return Written(signature, is_ours=True)
+    signature, again = files.replace(path, merged, expected=ours)
     if again is None:
         files.remove(copy)  # It is merged.
     else:
         _tell(path, copy)
         _tell(path, keep_conflict(files, path, again))
+    return Written(signature, is_ours=False)
+
+
+def give_back(files: Files, path: Path, seen: bytes, later: bytes) -> Callable[[], None] | None:
+    """What a program wrote to a file whose name `path` has another one since then (late.py).
+
+    All of it is kept beside the file. Lines that it added behind those that were `seen` are added
+    to the file, too: what is answered then is to be called a moment later, and takes that copy away
+    if they are still there. The same program may be about to write over them.
+
+    Callers hold the resource's lock. Raises what Files.append and Files.create raise.
+    """
+    added = _added_lines(seen, later) if path.suffix == ".jsonl" else None
+    missing = _missing(files, path, added or ())
+    if added is not None and not missing:
+        return None
+    copy = put_beside(files, path, later if added is None else _joined(missing))
+    if added is None:
+        _tell(path, copy)
+        return None
+    files.append(path, _joined(missing))
+
+    def settle() -> None:
+        if _missing(files, path, missing):
+            _tell(path, copy)
+        else:
+            files.remove(copy)
+
+    return settle
 
 
 def of_keys(
@@ -76,6 +113,21 @@ def giving_way(merge: Merge) -> Merge:
         return theirs if merged is None else merged
 
     return merge_or_give_way
+
+
+def _added_lines(seen: bytes, later: bytes) -> list[bytes] | None:
+    if not seen.endswith(b"\n") or not later.startswith(seen):
+        return None
+    return [line for line in later[len(seen) :].split(b"\n") if line.strip()]
+
+
+def _missing(files: Files, path: Path, lines: Sequence[bytes]) -> list[bytes]:
+    there = set(files.read(path)[0].split(b"\n")) if lines else set()
+    return [line for line in lines if line not in there]
+
+
+def _joined(lines: Iterable[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
 
 
 def _tell(path: Path, copy: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jan_server import ids
 from jan_server.errors import JanError, NotFound
@@ -20,9 +20,24 @@ from jan_server.store.history import History, Message, message_changes
 from jan_server.store.lines import Lines, Shared
 from jan_server.store.new_messages import Batch, Outcome
 from jan_server.store.replies import Reply
-from jan_server.store.signature import Signature
+from jan_server.store.signature import Signature, signature_at
 
 MessageList = list[Message]
+
+
+MAX_UNKNOWN = 2**20
+"""Bytes of a file that is read whole to tell of it, when nobody has read it before."""
+
+
+class Changes(NamedTuple):
+    """What others changed, and the signature of the file that was looked at.
+
+    Not all when something changed and that is no message, or it is not known which.
+    """
+
+    messages: Sequence[tuple[Change, Message]]
+    signature: Signature | None
+    are_all: bool
 
 
 def always(_message: Message) -> None:
@@ -184,22 +199,26 @@ class Messages:
         """
         return Edits(self._shared, self._lines).insert(line, after=after)
 
-    def changes_since(self, signature: Signature | None) -> Sequence[tuple[Change, Message]] | None:
-        """What others changed since the file had that signature; None: it was not there.
+    def changes_since(self, signature: Signature | None) -> Changes:
+        """What others changed since it was told what there is; the file had that signature then.
 
-        Whole when the file was read then. Else only what was added is known, if that is all. None
-        when something changed and that is no message, or it is not known which.
+        None: it was not there. What nobody has read, and is long, is known as far as it was added.
         """
         folder = self.folder()
-        size = signature.size if signature else 0
-        before = self._shared.histories.seen_as(self._lines.path(folder), signature)
-        if before is None or len(before.raw) != size:
+        path = self._lines.path(folder)
+        told, size = self._shared.told.of(path), signature.size if signature else 0
+        there = signature_at(path)
+        if told is None and there is not None and there.size > MAX_UNKNOWN:
             added = self._lines.added_since(folder, size)
-            return None if added is None else [("created", message) for message in added]
-        old = self._lines.seen(before, folder)
-        now = self._lines.history(folder)
-        changes = message_changes(old, self._lines.seen(now, folder))
-        return None if not changes and now.raw != before.raw else changes
+            return Changes([("created", each) for each in added or ()], there, added is not None)
+        now, read = self._lines.read(folder)
+        seen = self._lines.seen(now, folder)
+        before = _begun_before(now, size, seen) if told is None else self._lines.seen(told, folder)
+        old = [*(before if before is not None else seen), *self._shared.told.missing(path)]
+        changes = message_changes(old, seen)
+        are_all = before is not None and (told is None or changes != [] or now.raw == told.raw)
+        self._shared.told.keep(path, read, now)
+        return Changes(self._without_the_just_gone(path, changes), read, are_all)
 
     def touch(self) -> None:
         """Let `thread.json` follow: its last update, and `metadata.lastMessage` where that is.
@@ -212,6 +231,17 @@ class Messages:
             if document is None or document.stale or not document.raw:
                 return
             self._shared.threads.touch(self.thread_id, self._last_message)
+
+    def _without_the_just_gone(
+        self, path: Path, changes: Sequence[tuple[Change, Message]]
+    ) -> Sequence[tuple[Change, Message]]:
+        """They may come back at once: it is looked again a moment later."""
+        gone = [message for change, message in changes if change == "deleted"]
+        long_gone = self._shared.told.long_gone(path, gone)
+        if len(long_gone) < len(gone):
+            self._shared.tell_again(path)
+        there = [each for each in changes if each[0] != "deleted"]
+        return [*there, *(("deleted", message) for message in long_gone)]
 
     def _last_message(self, thread: Mapping[str, Any]) -> dict[str, Any]:
         metadata = thread.get("metadata")
@@ -236,3 +266,11 @@ class Messages:
         ids.check_lookup_id("message", id)
         self._recover(self.folder())  # What is shown as a message can be changed.
         return Edits(self._shared, self._lines)
+
+
+def _begun_before(history: History, size: int, seen: Sequence[Message]) -> Sequence[Message] | None:
+    """The messages on lines before byte `size`; None when no line begins there."""
+    if size and history.raw[size - 1 : size] != b"\n":
+        return None
+    records = (record for record in history.records if record.value is not None)
+    return [each for record, each in zip(records, seen, strict=True) if record.offset < size]

@@ -21,23 +21,27 @@ def tell_messages(
     thread: Entry,
     old: Signature | None,
     cause: Cause,
-) -> None:
+) -> Signature | None:
     """What somebody did to a thread's messages since their file had that signature.
 
     That some stand in another order, or that it is not known which are others, is a change of the
     thread.
     """
     try:
-        changes = messages(thread.id).changes_since(old)
+        changes, signature, are_all = messages(thread.id).changes_since(old)
     except JanError as error:
         logger.warning("what changed in the messages of %s is not told: %s", thread.id, error)
-        return
-    if changes is None:
+        return thread.companion
+    if not are_all:
         publish(Event(kind="thread", id=thread.id, change="updated", cause=cause, etag=thread.etag))
-    for change, message in changes or ():
+    for change, message in changes:
         publish(message_event(thread.id, message, change=change, cause=cause))
+    return signature
 
 
-def tell_weights(publish: Publish, model: Entry, _old: Signature | None, cause: Cause) -> None:
+def tell_weights(
+    publish: Publish, model: Entry, _old: Signature | None, cause: Cause
+) -> Signature | None:
     """That a model's files are others than before."""
     publish(Event(kind="model", id=model.id, change="updated", cause=cause))
+    return model.companion

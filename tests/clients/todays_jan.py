@@ -10,33 +10,22 @@ prints what it has said, as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import random
 import re
 import sys
 import time
 import uuid
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-RECENT = 3.0
-"""Seconds that another program may take, on a busy machine, from reading a file to replacing it."""
-
-
 class TodaysJan:
-    """`is_displaced`: what it wrote last went to a file that another program has replaced since.
-
-    Of a writer that holds a file open past that moment nobody can promise anything.
-    """
-
     def __init__(self, root: Path) -> None:
         self.threads_folder = root / "threads"
-        self.is_displaced = False
 
     def threads(self) -> dict[str, dict[str, Any]]:
         """`jan threads list`, and what its window shows: those that it can read."""
@@ -92,9 +81,8 @@ class TodaysJan:
             "thread_id": thread_id,
             "type": "text",
         }
-        path = self._messages_path(thread_id)
-        with path.open("ab", buffering=0) as file:
-            self._write(path, file, _line(message))
+        with self._messages_path(thread_id).open("ab", buffering=0) as file:
+            file.write(_line(message).encode())
         return text
 
     def change(self, thread_id: str, id: str, text: str) -> None:
@@ -103,13 +91,8 @@ class TodaysJan:
         for message in messages:
             if message["id"] == id:
                 message["content"][0]["text"]["value"] = text
-        path = self._messages_path(thread_id)
-        with path.open("wb", buffering=0) as file:
-            self._write(path, file, "".join(map(_line, messages)))
-
-    def _write(self, path: Path, file: FileIO, text: str) -> None:
-        file.write(text.encode())
-        self.is_displaced = os.fstat(file.fileno()).st_ino != path.stat().st_ino
+        with self._messages_path(thread_id).open("wb", buffering=0) as file:
+            file.write("".join(map(_line, messages)).encode())
 
     def _messages_path(self, thread_id: str) -> Path:
         return self.threads_folder / thread_id / "messages.jsonl"
@@ -123,39 +106,28 @@ def _line(message: dict[str, Any]) -> str:
     return json.dumps(message, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
-def work(jan: TodaysJan, id: str, other: str, seconds: float) -> dict[str, list[str]]:
-    """Add and change messages of one thread and save another, in any order.
-
-    What it said, and what of it may be lost since it wrote to a file that was displaced: the line
-    itself; of a file that it wrote anew, what it had said shortly before.
-    """
-    said: dict[str, float] = {}
-    at_risk: list[str] = []
+def work(jan: TodaysJan, id: str, other: str, seconds: float) -> list[str]:
+    """Add and change messages of one thread and save another, in any order; what it said."""
+    said: list[str] = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         choice = random.random()
         if choice < 0.6 or not said:
-            text = jan.say(id, f"jan {len(said)}")
-            said[text] = time.monotonic()
-            at_risk += [text] if jan.is_displaced else []
+            said.append(jan.say(id, f"jan {len(said)}"))
         elif choice < 0.8:
             jan.save({**jan.threads()[other], "order": len(said)})
-        elif _changes_its_first(jan, id) and jan.is_displaced:
-            recent = time.monotonic() - RECENT
-            at_risk += [text for text, moment in said.items() if moment > recent]
+        else:
+            _change_first(jan, id)
         time.sleep(random.random() / 20)
-    return {"said": [*said], "at_risk": at_risk}
+    return said
 
 
-def _changes_its_first(jan: TodaysJan, id: str) -> bool:
-    """False when a line is being written this very moment: it reads without any lock."""
-    try:
+def _change_first(jan: TodaysJan, id: str) -> None:
+    """Not when a line is being written this very moment: it reads without any lock."""
+    with contextlib.suppress(ValueError):
         own = [m["id"] for m in jan.messages(id) if _text(m).startswith("jan")]
         if own:
             jan.change(id, own[0], "jan 0")
-        return bool(own)
-    except ValueError:
-        return False
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +47,11 @@ class CountingFiles(Files):
         raw, signature = super().read_from(path, start)
         self.bytes_read += len(raw) if path.name == "messages.jsonl" else 0
         return raw, signature
+
+
+def until(is_so: Callable[[], bool], *, seconds: float = 60) -> None:
+    """Wait for what another thread does."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.01)

@@ -106,7 +106,7 @@ def test_what_was_displaced_stays_until_its_copy_is_there(is_full: bool, tmp_pat
     path.write_text("theirs")
     system = FailingSystem(code=errno.ENOSPC)
     files = Files(system=system)
-    theirs = files.replace(path, b"ours", expected=b"old")
+    theirs = files.replace(path, b"ours", expected=b"old").displaced
     assert theirs == b"theirs"
     system.nth = len(system.calls) + 3 if is_full else 0
     try:

@@ -22,7 +22,7 @@ from jan_server.store.doctor import Doctor, lines, mending
 from jan_server.store.doctor.found import ADVICE, Mend
 from jan_server.store.doctor.names import STALE, is_stale
 from jan_server.store.doctor.weights import Digests
-from jan_server.store.files import Files
+from jan_server.store.files import Files, Replaced
 from jan_server.store.locks import Locks
 from jan_server.store.signature import Signature
 from jan_server.types.diagnostics import Checked, Diagnosis, Finding, TrashSize
@@ -815,7 +815,7 @@ class _Meanwhile(Files):
         super().__init__(fsync=False)
         self._data: bytes | None = data
 
-    def replace(self, path: Path, data: bytes, *, expected: bytes | None = None) -> bytes | None:
+    def replace(self, path: Path, data: bytes, *, expected: bytes | None = None) -> Replaced:
         if self._data is not None:
             path.write_bytes(self._data)
             self._data = None

@@ -101,7 +101,7 @@ def test_what_is_displaced_comes_back_when_it_is_not_what_was_expected(
     expected: bytes | None, displaced: bytes | None, system: OperatingSystem, path: Path
 ) -> None:
     files = Files(system=system)
-    assert files.replace(path, b"new", expected=expected) == displaced
+    assert files.replace(path, b"new", expected=expected).displaced == displaced
     files.let_go(path)
     assert only(path) == "new"
 
@@ -114,7 +114,7 @@ def test_what_another_program_wrote_at_the_last_moment_is_not_lost(
     edit: Callable[[Path], object], has_exchange: bool, path: Path
 ) -> None:
     files = Files(system=Neighbour(edit, has_exchange=has_exchange))
-    assert files.replace(path, b"new", expected=b"old") == b"theirs"
+    assert files.replace(path, b"new", expected=b"old").displaced == b"theirs"
     kept = [found.read_text() for found in path.parent.glob(".jan_server-*")]
     assert kept == (["theirs"] if has_exchange else [])
     files.let_go(path)
@@ -123,14 +123,14 @@ def test_what_another_program_wrote_at_the_last_moment_is_not_lost(
 
 def test_a_file_that_was_deleted_at_the_last_moment_is_there_again(path: Path) -> None:
     files = Files(system=Neighbour(Path.unlink))
-    assert files.replace(path, b"new", expected=b"old") is None
+    assert files.replace(path, b"new", expected=b"old").displaced is None
     assert only(path) == "new"
 
 
 @pytest.mark.parametrize("system", [OperatingSystem(), PlainSystem()])
 def test_a_file_that_is_not_there_is_made(system: OperatingSystem, tmp_path: Path) -> None:
     path = tmp_path / "thread.json"
-    assert Files(system=system).replace(path, b"new", expected=b"old") is None
+    assert Files(system=system).replace(path, b"new", expected=b"old").displaced is None
     assert only(path) == "new"
 
 

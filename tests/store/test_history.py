@@ -85,7 +85,7 @@ def test_few_answers_are_kept_and_the_oldest_goes(path: Path, histories: Histori
         histories.keep_answer(history, number, b"%d" % number)
     assert history.answers == {number: b"%d" % number for number in range(1, MAX_ANSWERS + 1)}
     assert history.weight == len(LINE) + MAX_ANSWERS
-    assert repr(history) == f"<History of {len(LINE)} bytes, 1 records>"
+    assert repr(history) == f"<History of {len(LINE)} bytes>"
 
 
 def test_answers_count_as_files_do(path: Path, tmp_path: Path, histories: Histories) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jan_server.errors import FileUnreadable, InvalidId, NotFound
+from jan_server.events import Event
 from jan_server.store import Message, Store, index
 from jan_server.store.locks import Locks
 from jan_server.store.replies import Replies
 from jan_server.store.signature import Signature, signature_at
-from tests.store.conftest import CountingFiles, write
+from jan_server.store.told import QUIET
+from tests.store.conftest import CountingFiles, until, write
 
 HI = {"role": "user", "content": "hi"}
 A = b'{"id":"a","created":1705312350123}'
@@ -226,27 +229,50 @@ def test_the_time_of_what_was_added_may_be_that_of_the_one_before(
 
 def test_nothing_was_added_to_no_file(store: Store) -> None:
     assert added_since(store, "two", 0) is None
-    assert store.messages("two").changes_since(None) is None
+    assert store.messages("two").changes_since(None).messages == []
 
 
-def test_what_others_changed_since_it_was_read(store: Store, path: Path) -> None:
+def test_what_others_changed_since_it_was_read(root: Path, path: Path) -> None:
+    told: list[Event] = []
+    store = Store(root, publish=told.append)
     messages = store.messages("one")
     write(path, A + b"\n" + B + b"\n")
+    store.threads.index.scan()
     messages.list()
     before = signature_at(path)
     write(path, B[:-1] + b',"x":1}\n{"id":"c"}\n')
-    changes = messages.changes_since(before)
-    assert changes is not None
+    changes, signature, are_all = messages.changes_since(before)
+    assert (signature, are_all) == (signature_at(path), True)
     found = [(change, message.id) for change, message in changes]
-    assert found == [("updated", "b"), ("created", "c"), ("deleted", "a")]
+    assert found == [("updated", "b"), ("created", "c")]
+    assert messages.changes_since(signature).messages == []
+    until(lambda: ("deleted", "a") in [(event.change, event.id) for event in told])
+
+
+def test_what_comes_back_at_once_was_never_gone(store: Store, path: Path) -> None:
+    messages = store.messages("one")
+    write(path, A + b"\n" + B + b"\n")
+    store.threads.index.scan()
+    messages.list()
+    write(path, b"")
+    assert messages.changes_since(None) == ([], signature_at(path), True)
+    write(path, A + b"\n" + B[:-1] + b',"x":1}\n')
+    changes, _, _ = messages.changes_since(None)
+    assert [(change, message.id) for change, message in changes] == [("updated", "b")]
+    time.sleep(QUIET)
+    assert messages.changes_since(None).messages == []
 
 
 def test_what_others_added_since_is_known_without_having_read_it(store: Store, path: Path) -> None:
     write(path, A + b"\n" + B + b"\n")
-    changes = store.messages("one").changes_since(Signature(0, len(A) + 1, 0))
-    assert changes is not None
+    changes, _, _ = store.messages("one").changes_since(Signature(0, len(A) + 1, 0))
     assert [(change, message.id) for change, message in changes] == [("created", "b")]
-    assert store.messages("one").changes_since(Signature(0, 3, 0)) is None
+    assert store.messages("one").changes_since(Signature(0, 3, 0)).messages == []
+
+
+def test_where_nobody_has_read_what_changed_is_not_known(store: Store, path: Path) -> None:
+    write(path, A + b"\n" + B + b"\n")
+    assert not store.messages("one").changes_since(Signature(0, 3, 0)).are_all
 
 
 # What cannot be read

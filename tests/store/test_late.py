@@ -1,0 +1,150 @@
+"""What is written to a file that we have replaced between its opening and the writing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jan_server.store import Store, late
+from jan_server.store.conflicts import is_conflict
+from jan_server.store.files import TEMPORARY
+from jan_server.store.late import MOST, LateWriters, has_writer
+from jan_server.store.later import Later
+from tests.store.conftest import until, write
+
+A = b'{"id":"a","role":"user","content":"a"}\n'
+LATE = b'{"id":"late","role":"user","content":"late"}\n'
+
+
+@pytest.fixture
+def path(root: Path) -> Path:
+    found = root / "threads/one/messages.jsonl"
+    write(found, A)
+    return found
+
+
+@pytest.fixture(params=[True, False])
+def lease(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the system tells who has a file open."""
+    if not request.param:
+        monkeypatch.delattr(late.fcntl, "F_SETLEASE")
+    return bool(request.param)
+
+
+def names(path: Path) -> list[str]:
+    return [each.name for each in path.parent.iterdir()]
+
+
+def copies(path: Path) -> list[bytes]:
+    return [path.with_name(name).read_bytes() for name in names(path) if is_conflict(name)]
+
+
+@pytest.mark.usefixtures("lease")
+def test_a_line_that_is_appended_too_late_is_added(store: Store, path: Path) -> None:
+    with path.open("ab") as file:
+        store.messages("one").modify("a", {"content": "b"})
+        file.write(LATE)
+    until(lambda: path.read_bytes().endswith(LATE))
+    store.close()
+    assert [message.id for message in store.messages("one").list()] == ["a", "late"]
+    assert sorted(names(path)) == ["messages.jsonl", "thread.json"]
+
+
+@pytest.mark.usefixtures("lease")
+def test_a_file_that_is_written_anew_too_late_is_kept_beside(store: Store, root: Path) -> None:
+    """Today's Jan: truncated before the replacement, written after it."""
+    path = root / "threads/one/thread.json"
+    with path.open("r+b") as file:
+        store.threads.change("one", {"title": "ours"})
+        file.truncate(0)
+        file.write(b'{"title":"theirs"}')
+    until(lambda: copies(path) == [b'{"title":"theirs"}'])
+    assert store.threads.get("one").value["title"] == "ours"
+
+
+def test_lines_that_are_written_over_again_stay_beside(store: Store, path: Path) -> None:
+    with path.open("ab") as file:
+        store.messages("one").modify("a", {"content": "b"})
+        file.write(LATE)
+    until(lambda: path.read_bytes().endswith(LATE))
+    write(path, A)
+    store.close()
+    assert copies(path) == [LATE]
+
+
+def test_what_somebody_types_for_long_is_never_without_a_name(store: Store, path: Path) -> None:
+    with path.open("ab", buffering=0) as file:
+        store.messages("one").modify("a", {"content": "b"})
+        file.write(LATE)
+        [temporary] = [each for each in names(path) if each.startswith(TEMPORARY)]
+        assert path.with_name(temporary).read_bytes() == A + LATE
+    until(lambda: path.read_bytes().endswith(LATE))
+    until(lambda: temporary not in names(path))
+
+
+def test_whoever_still_types_at_the_end_leaves_it_there(store: Store, path: Path) -> None:
+    with path.open("ab", buffering=0) as file:
+        store.messages("one").modify("a", {"content": "b"})
+        file.write(LATE)
+        store.close()
+        assert path.read_bytes().endswith(LATE)
+        file.write(b"more\n")
+        [temporary] = [each for each in names(path) if each.startswith(TEMPORARY)]
+    assert path.with_name(temporary).read_bytes() == A + LATE + b"more\n"
+
+
+def test_the_thread_may_be_gone(store: Store, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with path.open("ab") as file:
+        store.messages("one").modify("a", {"content": "b"})
+        file.write(LATE)
+        store.threads.delete("one")
+    store.close()
+    assert "what came late for" in caplog.text
+
+
+def test_what_nobody_writes_to_leaves_nothing(tmp_path: Path) -> None:
+    kept: list[bytes] = []
+    later = Later()
+    held = LateWriters(lambda _path, _seen, data: kept.append(data), later=later, delay=0.01)
+    for number in range(2 * MOST):
+        path = tmp_path / str(number)
+        path.write_bytes(b"seen")
+        held.hold(os.open(path, os.O_RDONLY), tmp_path / "target", b"seen")
+    until(lambda: repr(held) == "<LateWriters, 0 files are held>")
+    assert kept == []
+    later.close()
+
+
+def test_no_more_files_are_held_than_may_be(tmp_path: Path) -> None:
+    kept: list[bytes] = []
+    held = LateWriters(lambda _path, _seen, data: kept.append(data), later=Later(), delay=0.01)
+    files = []
+    for number in range(MOST + 1):
+        file = (tmp_path / str(number)).open("wb", buffering=0)
+        files.append(file)
+        held.hold(os.open(file.name, os.O_RDONLY), tmp_path / "target", b"seen")
+        file.write(b"late")
+    until(lambda: kept == [b"late"])
+    assert repr(held) == f"<LateWriters, {MOST} files are held>"
+    for file in files:
+        file.close()
+    until(lambda: len(kept) == MOST + 1)
+
+
+def test_another_program_that_has_it_open_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    fd = os.open(path, os.O_RDONLY)
+    assert not has_writer(fd)
+    command = [sys.executable, "-c", f"f = open({str(path)!r}, 'a'); print(1, flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert has_writer(fd)
+        other.communicate(b"\n")
+    assert not has_writer(fd)
+    os.close(fd)
