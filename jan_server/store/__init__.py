@@ -19,7 +19,7 @@ Jan itself are the others.
     engines/ settings/ logs/ ...         Jan's own; never touched
     .jan_server/                         ours; apart from settings and trash it can be deleted
     .jan_server/trash/<time>/<kind>/<id> what was deleted
-    .jan_server/torn/                    what crashed appends of ours left
+    .jan_server/torn/                    what crashed appends of ours left; lines without a thread
     .jan_server/locks/ new/              who writes; folders that are being made
     .jan_server/sums.json                which sums weights had when they were verified
     .jan_server/servers/<ULID>.json      a server that runs on this folder: its address
@@ -39,16 +39,18 @@ What is promised:
   by whoever calls `look`; as long as nobody does (`keep`), each list looks at everything.
 - Nothing outside the data folder is changed, whatever an id, a path or a link says.
 
-Not promised: what a program writes to a file that it holds open while we replace it.
+What a program writes to a file that it holds open while we replace it is added or kept beside when
+it closes that; where the system does not tell who has a file open (not Linux), half a second later.
 
 Reading order: system and files (bytes), scanner and jsonl and document (what bytes say), formats
 (what each Jan meant), paths (names), reading and entries and index (what is known), locks, merging
-and collection (one document each), history and lines and messages (appends, edits, replies), runs,
-trash, watcher, doctor.
+and late and collection (one document each), history and lines and messages (appends, edits, told,
+replies), runs, trash, watcher, doctor.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -63,7 +65,7 @@ import msgspec
 from jan_server import ids
 from jan_server.errors import JanError, ReadOnly, SettingsInvalid
 from jan_server.events import Event, Publish, unheard
-from jan_server.store import formats, merging, paths
+from jan_server.store import formats, merging, paths, torn
 from jan_server.store.answers import Answers
 from jan_server.store.collection import Collection
 from jan_server.store.document import Document, written, written_line
@@ -94,6 +96,8 @@ from jan_server.store.told import QUIET, Told
 from jan_server.store.trash import Trash
 from jan_server.store.views import Body, Views
 from jan_server.store.weights import model_files
+
+logger = logging.getLogger(__name__)
 
 _OR_READ_ONLY = ". Start with --read-only to look at it and chat without changing anything."
 
@@ -396,12 +400,20 @@ class Store:
         return partial(tell_weights, publish)  # An assistant has none: never called.
 
     def _give_back(self, path: Path, seen: bytes, later: bytes) -> None:
-        with self._locks.hold(self.threads.place.shown(path.parent)):
-            settle = merging.give_back(self._own_files, path, seen, later)
+        files, home = self._own_files, path.parent
+        if not home.is_dir():
+            kept = torn.keep(files, self._work / "torn", later, thread=home.name)
+            logger.warning("what came late for %s is kept as %s", path, kept)
+            return
+        with self._locks.hold(self.threads.place.shown(home)):
+            settle = merging.give_back(files, path, seen, later)
         if settle is not None:
             self._later.call(QUIET, settle)
 
     def _tell_again(self, path: Path) -> None:
+        if self._later.is_closed:
+            return  # Nobody listens any more.
+
         def tell() -> None:
             if not self.threads.index.tell_again(path.parent):
                 self._shared.told.forget(path)

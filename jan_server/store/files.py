@@ -510,10 +510,13 @@ class Files:
         if self._late is None:
             self._discard(temporary)
             return
-        with contextlib.suppress(OSError):
+        try:
             fd = os.open(temporary, READ)
-            if not self._late.hold(fd, target, seen, name=temporary):
-                self._discard(temporary)
+        except OSError:  # No more files may be open.
+            self._discard(temporary)
+            return
+        if not self._late.hold(fd, target, seen, name=temporary):
+            self._discard(temporary)
 
     def _mode_below(self, folder: Path) -> int:
         """Owner only, unless the folder itself is open to others. The umask narrows it further."""
@@ -537,10 +540,12 @@ def _end(fd: int) -> tuple[int, bool]:
     Race: what another program writes comes to be seen page by page, and a line seen so must not be
     ended for it: today's Jan shows nothing of a thread with a blank line.
     """
+    deadline = time.monotonic() + 4 * TICK
     while True:
         status = os.fstat(fd)
         ends_line = not status.st_size or os.pread(fd, 1, status.st_size - 1) == b"\n"
-        if ends_line or now() - status.st_mtime > TICK:
+        is_old = now() - status.st_mtime > TICK or time.monotonic() > deadline
+        if ends_line or is_old:
             return status.st_size, ends_line
         time.sleep(TICK / 10)
 

@@ -53,10 +53,10 @@ class LateWriters:
         self._give_back = give_back
         self._later = later
         self._delay = delay
-        self._count = 0
+        self._held: set[int] = set()
 
     def __repr__(self) -> str:
-        return f"<LateWriters, {self._count} files are held>"
+        return f"<LateWriters, {len(self._held)} files are held>"
 
     def hold(self, fd: int, target: Path, seen: bytes, *, name: Path | None = None) -> bool:
         """Take over an open file that held `seen` when `target` took its name.
@@ -65,17 +65,17 @@ class LateWriters:
         """
         is_named = name is not None and has_writer(fd)
         held = _Held(fd, target, seen, name if is_named else None)
-        self._count += 1
+        self._held.add(fd)
         self._later.call(self._delay, partial(self._look, held))
         return is_named
 
     def _look(self, held: _Held) -> None:
         if self._later.is_closed:
             self._wait_for_writers(held.fd)
-        elif has_writer(held.fd) and self._count <= MOST:
+        elif has_writer(held.fd) and len(self._held) <= MOST:
             self._later.call(self._delay, partial(self._look, held))
             return
-        self._count -= 1
+        self._held.discard(held.fd)
         self._end(held)
 
     def _wait_for_writers(self, fd: int) -> None:

@@ -24,9 +24,9 @@ from jan_server.store.history import History, Message, viewed
 from jan_server.store.locks import Locks
 from jan_server.store.paths import MESSAGES
 from jan_server.store.replies import Replies
-from jan_server.store.signature import Signature
+from jan_server.store.signature import Signature, signature_at
 from jan_server.store.tail import tails
-from jan_server.store.told import Told
+from jan_server.store.told import MAX_UNKNOWN, Told
 from jan_server.store.trash import Trash
 
 _USUAL = 1024
@@ -102,8 +102,10 @@ class Lines:
     def expect(self, folder: Path, messages: Iterable[Message]) -> None:
         """We tell of these, and another program may have cut them off at once."""
         path = self.path(folder)
-        self._shared.told.expect(path, messages)
-        self._shared.tell_again(path)
+        there = signature_at(path)
+        if self._shared.told.knows(path) or there is None or there.size <= MAX_UNKNOWN:
+            self._shared.told.expect(path, messages)
+            self._shared.tell_again(path)
 
     def raw(self, folder: Path) -> bytes:
         """The whole file as it is now, and nothing is made of it or kept."""
@@ -159,7 +161,7 @@ class Lines:
     def _is_told(self, folder: Path, history: History, signature: Signature | None) -> None:
         """What was read first is what was told, when nobody has written since."""
         path = self.path(folder)
-        if self._shared.told.of(path) is not None:
+        if self._shared.told.knows(path):
             return
         with self._shared.threads.index.holding(folder) as told:
             if told is not None and told == signature:

@@ -67,7 +67,8 @@ def give_back(files: Files, path: Path, seen: bytes, later: bytes) -> Callable[[
 
     Callers hold the resource's lock. Raises what Files.append and Files.create raise.
     """
-    added = _added_lines(seen, later) if path.suffix == ".jsonl" else None
+    is_log = path.suffix == ".jsonl" and path.exists()
+    added = _added_lines(seen, later) if is_log else None
     missing = _missing(files, path, added or ())
     if added is not None and not missing:
         return None

@@ -21,12 +21,9 @@ from jan_server.store.lines import Lines, Shared
 from jan_server.store.new_messages import Batch, Outcome
 from jan_server.store.replies import Reply
 from jan_server.store.signature import Signature, signature_at
+from jan_server.store.told import MAX_UNKNOWN
 
 MessageList = list[Message]
-
-
-MAX_UNKNOWN = 2**20
-"""Bytes of a file that is read whole to tell of it, when nobody has read it before."""
 
 
 class Changes(NamedTuple):
@@ -209,14 +206,16 @@ class Messages:
         told, size = self._shared.told.of(path), signature.size if signature else 0
         there = signature_at(path)
         if told is None and there is not None and there.size > MAX_UNKNOWN:
+            self._shared.told.forget(path)
             added = self._lines.added_since(folder, size)
             return Changes([("created", each) for each in added or ()], there, added is not None)
         now, read = self._lines.read(folder)
         seen = self._lines.seen(now, folder)
         before = _begun_before(now, size, seen) if told is None else self._lines.seen(told, folder)
-        old = [*(before if before is not None else seen), *self._shared.told.missing(path)]
-        changes = message_changes(old, seen)
-        are_all = before is not None and (told is None or changes != [] or now.raw == told.raw)
+        missing = self._shared.told.missing(path)
+        changes = message_changes([*(seen if before is None else before), *missing], seen)
+        is_other = told is not None and now.raw != told.raw
+        are_all = before is not None and bool(changes or missing or not is_other)
         self._shared.told.keep(path, read, now)
         return Changes(self._without_the_just_gone(path, changes), read, are_all)
 

@@ -21,6 +21,9 @@ QUIET = 0.1
 """Seconds that a message must be gone before that is told: many programs write a file by emptying
 it first."""
 
+MAX_UNKNOWN = 2**20
+"""Bytes of a file that is read whole to tell of it, when it is not known what it held."""
+
 MAX_KEPT = 32 * 2**20
 """Bytes of files; those that were also read are held once."""
 
@@ -54,6 +57,9 @@ class Told:
 
     def __repr__(self) -> str:
         return f"<Told of {len(self._known)} files, {self._weight} bytes>"
+
+    def knows(self, path: Path) -> bool:
+        return path in self._known
 
     def of(self, path: Path) -> History | None:
         """What the file held then; if it is known."""

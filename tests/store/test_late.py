@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jan_server.errors import DiskFull
 from jan_server.store import Store, late
 from jan_server.store.conflicts import is_conflict
 from jan_server.store.files import TEMPORARY
@@ -97,13 +98,41 @@ def test_whoever_still_types_at_the_end_leaves_it_there(store: Store, path: Path
     assert path.with_name(temporary).read_bytes() == A + LATE + b"more\n"
 
 
-def test_the_thread_may_be_gone(store: Store, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_thread_may_be_gone(store: Store, path: Path, root: Path) -> None:
     with path.open("ab") as file:
         store.messages("one").modify("a", {"content": "b"})
         file.write(LATE)
         store.threads.delete("one")
     store.close()
-    assert "what came late for" in caplog.text
+    [kept] = (root / ".jan_server/torn").iterdir()
+    assert kept.read_bytes().endswith(LATE)
+
+
+def test_the_file_may_be_gone(store: Store, path: Path) -> None:
+    with path.open("ab") as file:
+        store.messages("one").modify("a", {"content": "b"})
+        file.write(LATE)
+        path.unlink()
+    store.close()
+    assert copies(path) == [A + LATE]
+    assert not path.exists()
+
+
+def test_where_it_cannot_be_kept_it_stays_where_it_is(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with path.open("ab", buffering=0) as file:
+        store.messages("one").modify("a", {"content": "b"})
+        file.write(LATE)
+        monkeypatch.setattr(store.files, "create", _fail)
+    store.close()
+    [temporary] = [each for each in names(path) if each.startswith(TEMPORARY)]
+    assert path.with_name(temporary).read_bytes() == A + LATE
+    assert f"is kept as {path.with_name(temporary)}" in caplog.text
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise DiskFull("The disk is full.")
 
 
 def test_what_nobody_writes_to_leaves_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,159 @@
+"""What is told when another program cuts lines off, ours among them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jan_server.events import Event
+from jan_server.store import Store
+from jan_server.store.history import History
+from jan_server.store.signature import TICK, Signature
+from jan_server.store.told import MAX_KEPT, MAX_UNKNOWN, QUIET, Told
+from tests.store.conftest import until, write
+
+A = b'{"id":"a","role":"user","content":"a"}\n'
+NEW = {"role": "user", "content": "ours"}
+PATH = Path("messages.jsonl")
+BEFORE, AFTER = Signature(1, 0, 1), Signature(2, 4, 1)
+
+
+@pytest.fixture
+def path(root: Path) -> Path:
+    found = root / "threads/one/messages.jsonl"
+    write(found, A)
+    return found
+
+
+@pytest.fixture
+def told() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def store(root: Path, path: Path, told: list[Event]) -> Iterator[Store]:
+    assert path.exists()
+    store = Store(root, fsync=False, publish=told.append)
+    store.keep()
+    store.look_everywhere()
+    yield store
+    store.close()
+
+
+def by_others(told: list[Event]) -> list[tuple[str, str]]:
+    return [(event.change, event.id) for event in told if event.cause == "file"]
+
+
+def test_a_line_of_ours_that_is_cut_off_is_told_by_its_id(
+    store: Store, path: Path, told: list[Event]
+) -> None:
+    store.messages("two").append([NEW])
+    [ours] = store.messages("one").append([NEW])
+    write(path, A)
+    store.look([path])
+    until(lambda: ("deleted", ours.id) in by_others(told))
+
+
+def test_a_changed_line_that_is_written_over_is_told(
+    store: Store, path: Path, told: list[Event]
+) -> None:
+    store.messages("one").modify("a", {"content": "ours"})
+    write(path, A)
+    store.look([path])
+    assert by_others(told) == [("updated", "a")]
+
+
+def test_a_file_that_is_emptied_and_filled_again_is_no_news(
+    store: Store, path: Path, told: list[Event]
+) -> None:
+    store.messages("one").list()
+    write(path, b"")
+    store.look([path])
+    write(path, A)
+    store.look([path])
+    time.sleep(2 * QUIET)
+    assert by_others(told) == []
+
+
+def test_a_file_that_stays_empty_is_told_soon(store: Store, path: Path, told: list[Event]) -> None:
+    store.messages("one").list()
+    write(path, b"")
+    store.look([path])
+    until(lambda: by_others(told) == [("deleted", "a")])
+
+
+def test_what_is_cut_off_while_we_append_is_told(
+    store: Store, path: Path, told: list[Event]
+) -> None:
+    """As today's Jan: it truncates, we append, it writes over our line."""
+    messages = store.messages("one")
+    messages.list()
+    with path.open("wb", buffering=0) as file:
+        [ours] = messages.append([NEW])
+        file.write(A * 9)
+    store.look([path])
+    until(lambda: ("deleted", ours.id) in by_others(told))
+
+
+def test_a_long_file_that_nobody_read_is_told_of_as_far_as_it_grew(
+    store: Store, path: Path, told: list[Event]
+) -> None:
+    line = b'{"id":"long","role":"user","content":"%s"}\n' % (b"x" * MAX_UNKNOWN)
+    write(path, line)
+    store.look([path])
+    told.clear()
+    [ours] = store.messages("one").append([NEW])
+    with path.open("ab") as file:
+        file.write(b'{"id":"a","role":"user","content":"a","created":1705312345000}\n')
+    store.look([path])
+    time.sleep(2 * QUIET)
+    assert by_others(told) == [("created", "a")]
+    write(path, line)
+    store.look([path])
+    assert by_others(told) == [("created", "a"), ("updated", "one")]
+    assert ours.id not in str(by_others(told))
+
+
+def test_a_line_that_another_program_is_writing_is_waited_for(store: Store, path: Path) -> None:
+    """Else a blank line would come of it, and today's Jan shows nothing of that thread."""
+    half = len(A) // 2
+    with path.open("ab", buffering=0) as file:
+        file.write(A[:half])
+        rest = threading.Timer(TICK / 3, file.write, [A[half:]])
+        rest.start()
+        store.messages("one").append([NEW])
+        rest.join()
+    raw = path.read_bytes()
+    assert raw.startswith(2 * A)
+    assert b"\n\n" not in raw
+
+
+def test_a_line_that_was_left_half_written_does_not_hold_us_up(store: Store, path: Path) -> None:
+    write(path, A + A[:9])
+    store.messages("one").append([NEW])
+    assert path.read_bytes().startswith(A + A[:9] + b"\n")
+
+
+def test_what_is_added_is_taken_along() -> None:
+    told = Told()
+    assert told.grew(PATH, None, AFTER, b"{}\n\n")
+    assert told.grew(PATH, AFTER, BEFORE, b"{}\n")
+    assert not told.grew(PATH, AFTER, BEFORE, b"not behind what is known")
+    assert (told.of(PATH) or History(b"")).raw == b"{}\n\n{}\n"
+    assert repr(told) == "<Told of 1 files, 7 bytes>"
+    told.forget(PATH)
+    told.forget(PATH)
+    assert (told.of(PATH), repr(told)) == (None, "<Told of 0 files, 0 bytes>")
+
+
+def test_too_much_is_forgotten_the_oldest_first() -> None:
+    told = Told(capacity=2)
+    for number in range(3):
+        told.keep(Path(str(number)), BEFORE, History(b"x"))
+    assert [told.knows(Path(str(number))) for number in range(3)] == [False, True, True]
+    told.grew(Path("1"), BEFORE, AFTER, bytes(MAX_KEPT))
+    assert [told.knows(Path(str(number))) for number in range(3)] == [False, True, False]
