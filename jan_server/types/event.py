@@ -34,7 +34,9 @@ class ServerEvent(Struct, kw_only=True):
     `type` is `thread.message.<change>` for messages, else `<kind>.<change>`, and is the name of the
     server-sent event too. `cause` is `api` for what this server did, `file` for everybody else.
     `etag` is null when the resource is gone or broken; `problem` then says where it is broken. Of
-    what was created or updated the resource is there as GET shows it, under its kind's name.
+    what was created or updated the resource is there as GET shows it, under its kind's name. That a
+    message is gone from its file is told a tenth of a second later: many programs write a file by
+    emptying it first.
 
     The type `resync` says why events may be missing: read again what you need. It has a `reason`,
     and none of the others.
