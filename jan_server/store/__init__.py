@@ -406,9 +406,7 @@ class Store:
             logger.warning("what came late for %s is kept as %s", path, kept)
             return
         with self._locks.hold(self.threads.place.shown(home)):
-            settle = merging.give_back(files, path, seen, later)
-        if settle is not None:
-            self._later.call(QUIET, settle)
+            merging.give_back(files, path, seen, later)
 
     def _tell_again(self, path: Path) -> None:
         if self._later.is_closed:

@@ -113,10 +113,28 @@ class Files:
         names cannot be exchanged only the caller has them.)
         """
         target = Path(os.path.realpath(path))
+        return self._put(*self._prepared(target, data), target, expected)
+
+    def try_replace(self, path: Path, data: bytes, *, expected: bytes) -> Replaced | None:
+        """As `replace`; but nothing is changed, and None answered, when the file has other bytes
+        already, or is not there. What others write is hidden by our bytes for no moment then.
+        """
+        target = Path(os.path.realpath(path))
+        temporary, signature = self._prepared(target, data)
+        if self._holds(target, expected):
+            return self._put(temporary, signature, target, expected)
+        self._discard(temporary)
+        return None
+
+    def _prepared(self, target: Path, data: bytes) -> tuple[Path, Signature]:
         with translated(target):
             # 1. Beside the target: a rename is one step only within a file system. After a crash
             # from here on a file of ours lies there, which nothing lists.
-            temporary, signature = self._write_temporary(target, data)
+            return self._write_temporary(target, data)
+
+    def _put(
+        self, temporary: Path, signature: Signature, target: Path, expected: bytes | None
+    ) -> Replaced:
         # 2. The step itself. Readers, and whoever looks after a crash, see old bytes or new ones.
         displaced = self._take_the_name(temporary, target, expected)
         # 3. The new name is the directory's. Too late to undo: the old file is gone.
@@ -283,6 +301,19 @@ class Files:
             self._system.replace(temporary, target)
         with uncertain(target):
             self._flush_folder(target.parent)
+
+    def _holds(self, path: Path, data: bytes) -> bool:
+        try:
+            return self.read(path)[0] == data
+        except OSError:
+            return False
+
+    def afterwards(self, what: Callable[[], object]) -> None:
+        """Do it when other programs have done what they were at; soon, or right now."""
+        if self._late is None:
+            what()
+        else:
+            self._late.afterwards(what)
 
     def _give_back(self, folder: Path, moved: Sequence[Path], *, because: OSError) -> None:
         try:

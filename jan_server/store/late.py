@@ -69,6 +69,10 @@ class LateWriters:
         self._later.call(self._delay, partial(self._look, held))
         return is_named
 
+    def afterwards(self, what: Callable[[], object]) -> None:
+        """Do it after the same delay."""
+        self._later.call(self._delay, what)
+
     def _look(self, held: _Held) -> None:
         if self._later.is_closed:
             self._wait_for_writers(held.fd)

@@ -1,7 +1,8 @@
 """Replacing a file that others may write to at the same moment.
 
-Our own kind waits for a lock. An editor, a sync program and Jan itself do not: what they wrote
-between our read and our write is displaced by it, and comes back from the file layer. It is put
+Our own kind waits for a lock. An editor, a sync program and Jan itself do not. What they wrote
+between our read and our write is looked for just before the write: our change is done to that then.
+What comes even later is displaced by our write, and comes back from the file layer. It is put
 beside the file first, so that it is on the disk at every moment. Then our change is done to it, and
 what comes of that takes the file's place; where that cannot be, the bytes stay beside the file.
 """
@@ -23,6 +24,11 @@ from jan_server.store.signature import Signature
 
 logger = logging.getLogger(__name__)
 
+ATTEMPTS = 4
+"""How often what others wrote meanwhile is merged before the file is replaced in any case."""
+
+LINES = ".jsonl"
+
 _MISSING = object()
 
 Merge = Callable[[bytes], bytes | None]
@@ -41,50 +47,65 @@ def replace(files: Files, path: Path, ours: bytes, *, base: bytes, merge: Merge)
 
     Callers hold the resource's lock. Raises what Files.replace and Files.create raise.
     """
-    signature, theirs = files.replace(path, ours, expected=base)
-    if theirs is None:
-        return Written(signature, is_ours=True)
-    copy = keep_conflict(files, path, theirs)
-    merged = merge(theirs)
+    is_ours, replaced = True, files.try_replace(path, ours, expected=base)
+    for _ in range(ATTEMPTS):
+        theirs = _read(files, path) if replaced is None else None
+        merged = merge(theirs) if theirs is not None else None
+        if theirs is None or merged is None:
+            break
+        base, ours, is_ours = theirs, merged, False
+        replaced = files.try_replace(path, ours, expected=base)
+    signature, displaced = replaced or files.replace(path, ours, expected=base)
+    if displaced is None:
+        return Written(signature, is_ours)
+    copy = keep_conflict(files, path, displaced)
+    merged = merge(displaced)
     if merged is None:
         _tell(path, copy)
-        return Written(signature, is_ours=True)
+        return Written(signature, is_ours)
     signature, again = files.replace(path, merged, expected=ours)
     if again is None:
-        files.remove(copy)  # It is merged.
+        _remove_if_kept(files, path, copy, _added_lines(path, base, displaced))
     else:
         _tell(path, copy)
         _tell(path, keep_conflict(files, path, again))
     return Written(signature, is_ours=False)
 
 
-def give_back(files: Files, path: Path, seen: bytes, later: bytes) -> Callable[[], None] | None:
+def give_back(files: Files, path: Path, seen: bytes, later: bytes) -> None:
     """What a program wrote to a file whose name `path` has another one since then (late.py).
 
-    All of it is kept beside the file. Lines that it added behind those that were `seen` are added
-    to the file, too: what is answered then is to be called a moment later, and takes that copy away
-    if they are still there. The same program may be about to write over them.
+    It is kept beside the file. When it is but lines behind those that were `seen`, they are added
+    to the file, too, and the copy goes if they are still there a moment later.
 
     Callers hold the resource's lock. Raises what Files.append and Files.create raise.
     """
-    is_log = path.suffix == ".jsonl" and path.exists()
-    added = _added_lines(seen, later) if is_log else None
-    missing = _missing(files, path, added or ())
-    if added is not None and not missing:
-        return None
-    copy = put_beside(files, path, later if added is None else _joined(missing))
-    if added is None:
-        _tell(path, copy)
-        return None
-    files.append(path, _joined(missing))
+    is_longer = later.startswith(seen) and seen.endswith(b"\n")
+    if path.suffix != LINES or not is_longer or not path.exists():
+        _tell(path, put_beside(files, path, later))
+        return
+    added = _missing(files, path, _added_lines(path, seen, later))
+    if added:
+        copy = put_beside(files, path, _joined(added))
+        files.append(path, _joined(added))
+        _remove_if_kept(files, path, copy, added)
+
+
+def _remove_if_kept(files: Files, path: Path, copy: Path, lines: Sequence[bytes]) -> None:
+    """It is merged. But a program that read the file while it was hidden may write that back: so
+    the copy stays for a moment, and for good when lines of it are gone by then.
+    """
 
     def settle() -> None:
-        if _missing(files, path, missing):
+        if _missing(files, path, lines):
             _tell(path, copy)
         else:
             files.remove(copy)
 
-    return settle
+    if lines:
+        files.afterwards(settle)
+    else:
+        files.remove(copy)
 
 
 def of_keys(
@@ -116,14 +137,23 @@ def giving_way(merge: Merge) -> Merge:
     return merge_or_give_way
 
 
-def _added_lines(seen: bytes, later: bytes) -> list[bytes] | None:
-    if not seen.endswith(b"\n") or not later.startswith(seen):
+def _read(files: Files, path: Path) -> bytes | None:
+    try:
+        return files.read(path)[0]
+    except OSError:
         return None
-    return [line for line in later[len(seen) :].split(b"\n") if line.strip()]
+
+
+def _added_lines(path: Path, old: bytes, new: bytes) -> list[bytes]:
+    """Lines that only the new bytes have; none of a document, which is no lines."""
+    if path.suffix != LINES:
+        return []
+    known = set(old.split(b"\n"))
+    return [line for line in new.split(b"\n") if line.strip() and line not in known]
 
 
 def _missing(files: Files, path: Path, lines: Sequence[bytes]) -> list[bytes]:
-    there = set(files.read(path)[0].split(b"\n")) if lines else set()
+    there = set((_read(files, path) or b"").split(b"\n")) if lines else set()
     return [line for line in lines if line not in there]
 
 

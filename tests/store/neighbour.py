@@ -65,6 +65,7 @@ class Here:
 
     def __init__(self, root: Path) -> None:
         self._store = Store(root, fsync=False).open()
+        self._store.close()  # What is done a moment later is done at once.
 
     def ask(self, operation: str, *arguments: Any) -> Answer:
         return perform(self._store, operation, *arguments)
@@ -108,6 +109,7 @@ def _main() -> None:
         asked, operation, *arguments = json.loads(line)
         if store is None or asked != root:
             root, store = asked, Store(Path(asked), fsync=False).open()
+            store.close()
         print(json.dumps(perform(store, operation, *arguments)), flush=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import re
 import stat
 from pathlib import Path
@@ -13,6 +14,8 @@ from jan_server.errors import DiskFull, WriteFailed
 from jan_server.store import merging
 from jan_server.store.conflicts import is_conflict, keep_conflict
 from jan_server.store.files import TEMPORARY, Files
+from jan_server.store.late import LateWriters
+from jan_server.store.later import Later
 from tests.store.failing import FailingSystem
 
 MOMENT = r"\d{8}T\d{6}Z"
@@ -134,15 +137,88 @@ def test_a_copy_that_is_not_on_the_disk_is_told_and_leaves_nothing(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_writes_again_while_we_merge_loses_neither_writing(tmp_path: Path) -> None:
+class Neighbour(FailingSystem):
+    """Another program that writes to a file in the very moment in which ours takes its name."""
+
+    def __init__(self, *texts: bytes) -> None:
+        super().__init__()
+        self._texts = [*texts]
+
+    def exchange(self, one: Path, other: Path) -> None:
+        if self._texts:
+            other.write_bytes(self._texts.pop(0))
+        super().exchange(one, other)
+
+
+def copies(folder: Path) -> set[bytes]:
+    return {copy.read_bytes() for copy in folder.iterdir() if is_conflict(copy.name)}
+
+
+def ours_and(theirs: bytes) -> bytes:
+    return b"ours and " + theirs
+
+
+def test_what_others_have_written_by_then_is_never_displaced(tmp_path: Path) -> None:
     path = tmp_path / "thread.json"
     path.write_bytes(b"theirs")
+    texts = [b"theirs again", b"theirs at last"]
 
     def merge(theirs: bytes) -> bytes:
-        path.write_bytes(b"theirs again")  # What they do in this very moment.
-        return b"ours and " + theirs
+        path.write_bytes(texts.pop(0) if texts else theirs)
+        return ours_and(theirs)
+
+    system = FailingSystem()
+    written = merging.replace(Files(system=system), path, b"ours", base=b"old", merge=merge)
+    assert (path.read_bytes(), written.is_ours) == (b"ours and theirs at last", False)
+    assert system.calls.count("exchange") == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_never_stops_writing_is_displaced_in_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "thread.json"
+    path.write_bytes(b"theirs")
+    numbers = itertools.count()
+
+    def merge(theirs: bytes) -> bytes:
+        path.write_bytes(b"theirs %d" % next(numbers))
+        return ours_and(theirs)
 
     merging.replace(Files(), path, b"ours", base=b"old", merge=merge)
+    assert path.read_bytes().startswith(b"ours and theirs")
+    assert all(copy.startswith(b"theirs") for copy in copies(tmp_path))
+
+
+def test_who_writes_again_while_we_merge_loses_neither_writing(tmp_path: Path) -> None:
+    path = tmp_path / "thread.json"
+    path.write_bytes(b"old")
+    files = Files(system=Neighbour(b"theirs", b"theirs again"))
+    merging.replace(files, path, b"ours", base=b"old", merge=ours_and)
     assert path.read_bytes() == b"ours and theirs"
-    copies = {copy.read_bytes() for copy in tmp_path.iterdir() if is_conflict(copy.name)}
-    assert copies == {b"theirs", b"theirs again"}
+    assert copies(tmp_path) == {b"theirs", b"theirs again"}
+
+
+@pytest.mark.parametrize("is_written_back", [False, True])
+def test_a_line_that_was_hidden_for_a_moment_stays_beside_when_that_is_written_back(
+    is_written_back: bool, tmp_path: Path
+) -> None:
+    """Today's Jan reads the file while it is without its line, and writes that."""
+    path = tmp_path / "messages.jsonl"
+    path.write_bytes(b"old\n")
+    later = Later()
+    late = LateWriters(lambda *_: None, later=later, delay=3600)
+    files = Files(system=Neighbour(b"old\ntheirs\n"), late=late)
+    merging.replace(
+        files, path, b"old\nours\n", base=b"old\n", merge=lambda theirs: theirs + b"ours\n"
+    )
+    assert path.read_bytes() == b"old\ntheirs\nours\n"
+    assert copies(tmp_path) == {b"old\ntheirs\n"}
+    if is_written_back:
+        path.write_bytes(b"old\nours\n")
+    later.close()
+    assert copies(tmp_path) == ({b"old\ntheirs\n"} if is_written_back else set())
+
+
+def test_a_file_that_is_gone_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "thread.json"
+    merging.replace(Files(), path, b"ours", base=b"old", merge=ours_and)
+    assert path.read_bytes() == b"ours"

@@ -815,11 +815,11 @@ class _Meanwhile(Files):
         super().__init__(fsync=False)
         self._data: bytes | None = data
 
-    def replace(self, path: Path, data: bytes, *, expected: bytes | None = None) -> Replaced:
+    def try_replace(self, path: Path, data: bytes, *, expected: bytes) -> Replaced | None:
         if self._data is not None:
             path.write_bytes(self._data)
             self._data = None
-        return super().replace(path, data, expected=expected)
+        return super().try_replace(path, data, expected=expected)
 
 
 def test_lines_that_are_added_meanwhile_are_mended_too(root: Path) -> None:

@@ -395,7 +395,7 @@ def test_what_could_not_be_deleted_is_not_in_the_trash_either(
     def fail(*_: Any, **__: Any) -> None:
         raise code_kind("no")
 
-    monkeypatch.setattr(store.files, "replace", fail)
+    monkeypatch.setattr(store.files, "try_replace", fail)
     with pytest.raises(code_kind):
         store.messages("one").delete("a")
     # When it may have been deleted, what is in the trash may be the only one.
