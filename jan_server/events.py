@@ -21,7 +21,9 @@ Kind = Literal[ResourceKind, "download"]
 Change = Literal["created", "updated", "deleted", "broken"]
 Cause = Literal["api", "file"]
 
-CAPACITY = 1000
+CAPACITY = 10_000
+"""Events that are kept: as many as a long thread has messages, when a program writes it anew."""
+
 MAX_WEIGHT = 16 * 2**20
 """Bytes of files that the kept events may hold in memory. The last event is always kept."""
 

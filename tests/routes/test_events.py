@@ -304,7 +304,8 @@ def test_where_that_is_not_possible_the_first_event_says_so(server: Server) -> N
 def test_a_reader_that_is_too_slow_is_told_to_read_again(server: Server) -> None:
     with server.stream() as stream:
         # More than the sockets between us hold, and more events than are kept.
-        server.publish(*(event(n, problem="x" * 20_000) for n in range(CAPACITY + 2000)))
+        text = "x" * 2000
+        server.publish(*(event(n, problem=text) for n in range(CAPACITY + 2000)))
         reasons = set()
         while (got := stream.next()).data.get("id") != "new":
             if got.type == "resync":  # One more may follow, and stand for what comes before it.
