@@ -62,6 +62,7 @@ from jan_server.types.response import (
     ResponseEvent,
     StoredResponse,
 )
+from jan_server.workers import to_its_end
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class Responses:
         keeping = Keeping(self._store, self._default_assistant) if asked.keeps else None
         try:
             if keeping is not None:
-                await _to_its_end(partial(keeping.begin, asked, answer.response))
+                await to_its_end(partial(keeping.begin, asked, answer.response))
             parts = chat.parts(self._chats, asked.translated, client=client)
             async with aclosing(parts):
                 async for part in parts:
@@ -162,7 +163,7 @@ class Responses:
             raise
         finally:
             if keeping is not None:
-                await _to_its_end(partial(keeping.close, answer.response))
+                await to_its_end(partial(keeping.close, answer.response))
                 if keeping.thread_id:
                     self._changed(keeping.thread_id)
 
@@ -382,24 +383,14 @@ async def _keep(keeping: Keeping, response: Response, event: ResponseEvent) -> N
     match event:
         case OutputTextDelta():
             if keeping.add(event.delta):
-                await _to_its_end(keeping.save)
+                await to_its_end(keeping.save)
         case ItemAdded(item=OutputMessage() as item):
-            await _to_its_end(partial(keeping.begin_message, item, response))
+            await to_its_end(partial(keeping.begin_message, item, response))
         case ItemDone(item=OutputMessage() as item):
             is_whole = item.status == "completed"
-            await _to_its_end(partial(keeping.end_message, is_whole=is_whole))
+            await to_its_end(partial(keeping.end_message, is_whole=is_whole))
         case _ if response.status != "in_progress":
-            await _to_its_end(partial(keeping.put, response))
-
-
-async def _to_its_end(work: Callable[[], None]) -> None:
-    """In a worker, which cannot be stopped: it is waited for when we are cancelled."""
-    working = asyncio.create_task(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait({working})
-        raise
+            await to_its_end(partial(keeping.put, response))
 
 
 def _response(asked: Asked) -> Response:

@@ -33,6 +33,7 @@ from jan_server.store.locks import Claim
 from jan_server.store.replies import Reply
 from jan_server.types.run import ErrorCode, RunError, Step, StoredRun
 from jan_server.types.tool import FunctionCall, ToolCall, ToolCallDelta
+from jan_server.workers import to_its_end
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ class Work:
     async def _open_message(self) -> None:
         if self._reply is None:
             async with self._writing:
-                await _to_its_end(self._begin_reply)
+                await to_its_end(self._begin_reply)
         self._show_message()
 
     def _begin_reply(self) -> None:
@@ -248,7 +249,7 @@ class Work:
         more = {"incomplete_details": {"reason": reason}} if reason else {}
         finish = partial(self._finish, self._reply, line, status=status, more=more)
         async with self._writing:
-            await _to_its_end(finish)
+            await to_its_end(finish)
         self._reply, self._is_shown = None, False
         for message in line:
             is_whole = message.value.get("status") == "ready"
@@ -292,7 +293,7 @@ class Work:
             await asyncio.sleep(LOOK_EVERY)
             async with self._writing:
                 with suppress(JanError):  # It is told of, and tried again.
-                    await _to_its_end(self._look)
+                    await to_its_end(self._look)
 
     def _look(self) -> None:
         reply = self._reply
@@ -390,16 +391,6 @@ def _error_of(error: JanError) -> RunError:
     elif error.status < 500:
         code = "invalid_prompt"
     return RunError(code=code, message=error.message)
-
-
-async def _to_its_end(work: Callable[[], None]) -> None:
-    """In a worker thread, which cannot be stopped: it is waited for when we are cancelled."""
-    working = asyncio.create_task(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait({working})
-        raise
 
 
 async def _ended_task(task: asyncio.Task[Any]) -> None:
