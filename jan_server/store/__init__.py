@@ -413,8 +413,11 @@ class Store:
             return  # Nobody listens any more.
 
         def tell() -> None:
-            if not self.threads.index.tell_again(path.parent):
-                self._shared.told.forget(path)
+            match self.threads.index.tell_again(path.parent):
+                case None:
+                    self._shared.told.forget(path)
+                case False:
+                    self._tell_again(path)
 
         self._later.call(QUIET, tell)
 

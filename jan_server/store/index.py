@@ -218,13 +218,20 @@ class Index:
             if not self._ours[where]:
                 self._look_at_companion(where)
 
-    def tell_again(self, folder: Path) -> bool:
-        """Not all that changed beside the document was told. Whether there is such a resource."""
+    def tell_again(self, folder: Path) -> bool | None:
+        """Not all that changed beside the document was told. Whether it is now; None: it is gone.
+
+        Not while a change of ours is under way.
+        """
+        where = self.place.where(folder)
         with self._guard:
-            entry = self._entries.at(self.place.where(folder))
-            if entry is not None:
-                self._tell_of_companion(entry, entry.companion, "file")
-            return entry is not None
+            entry = self._entries.at(where)
+            if entry is None:
+                return None
+            if self._ours[where]:
+                return False
+            self._tell_of_companion(entry, entry.companion, "file")
+            return True
 
     @contextmanager
     def holding(self, folder: Path) -> Iterator[Signature | None]:

@@ -217,7 +217,7 @@ class Messages:
         is_other = told is not None and now.raw != told.raw
         are_all = before is not None and bool(changes or missing or not is_other)
         self._shared.told.keep(path, read, now)
-        return Changes(self._without_the_just_gone(path, changes), read, are_all)
+        return Changes(self._without_the_just_gone(path, changes, missing), read, are_all)
 
     def touch(self) -> None:
         """Let `thread.json` follow: its last update, and `metadata.lastMessage` where that is.
@@ -232,11 +232,11 @@ class Messages:
             self._shared.threads.touch(self.thread_id, self._last_message)
 
     def _without_the_just_gone(
-        self, path: Path, changes: Sequence[tuple[Change, Message]]
+        self, path: Path, changes: Sequence[tuple[Change, Message]], missing: Sequence[Message]
     ) -> Sequence[tuple[Change, Message]]:
         """They may come back at once: it is looked again a moment later."""
         gone = [message for change, message in changes if change == "deleted"]
-        long_gone = self._shared.told.long_gone(path, gone)
+        long_gone = self._shared.told.long_gone(path, gone, looked_for=missing)
         if len(long_gone) < len(gone):
             self._shared.tell_again(path)
         there = [each for each in changes if each[0] != "deleted"]

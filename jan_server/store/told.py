@@ -113,15 +113,25 @@ class Told:
             missing = self._missing.setdefault(path, {})
             missing |= {message.id: _Missing(message, now) for message in messages}
 
-    def long_gone(self, path: Path, gone: Iterable[Message]) -> Sequence[Message]:
-        """Of the messages that are not there now those that it is time to tell of."""
+    def long_gone(
+        self, path: Path, gone: Iterable[Message], *, looked_for: Iterable[Message]
+    ) -> Sequence[Message]:
+        """Of the messages that are not there now those that it is time to tell of.
+
+        What was `looked_for` and is not among them was found.
+        """
         now = time.monotonic()
         with self._guard:
-            before = self._missing.pop(path, {})
-            found = [before.get(message.id, _Missing(message, now)) for message in gone]
+            missing = self._missing.pop(path, {})
+            found = [missing.get(message.id, _Missing(message, now)) for message in gone]
+            for message in looked_for:
+                # Race: since the look it may have been changed, and be expected as it is now.
+                known = missing.get(message.id)
+                if known is not None and known.message is message:
+                    del missing[message.id]
             waiting = {each.message.id: each for each in found if now - each.since < QUIET}
-            if waiting:
-                self._missing[path] = waiting
+            if still := {**waiting, **missing}:
+                self._missing[path] = still
         return [each.message for each in found if each.message.id not in waiting]
 
     def forget(self, path: Path) -> None:
