@@ -174,9 +174,11 @@ class Appends:
 
         # On the disk there before it is cut off here.
         kept = torn.keep(self._shared.files, self._shared.torn, line, thread=folder.name)
-        with self._shared.threads.index.writing(folder):
+        with self._shared.threads.index.writing(folder) as writing:
             ours = raw.removesuffix(line)
-            merging.replace(self._shared.files, path, ours, base=raw, merge=cut)
+            written = merging.replace(self._shared.files, path, ours, base=raw, merge=cut)
+            writing.companion, writing.is_mixed = written.signature, not written.is_ours
+            writing.size = -len(line)
         logger.warning("%s: a torn last line was moved to %s", self._lines.shown(folder), kept)
         return True
 

@@ -20,10 +20,11 @@ def tell_messages(
     publish: Publish,
     thread: Entry,
     old: Signature | None,
-    cause: Cause,
+    _cause: Cause,
 ) -> Signature | None:
-    """What somebody did to a thread's messages since their file had that signature.
+    """What others did to a thread's messages since their file had that signature.
 
+    What we do is told by whoever does it: while we change `thread.json`, others may write messages.
     That some stand in another order, or that it is not known which are others, is a change of the
     thread.
     """
@@ -33,9 +34,11 @@ def tell_messages(
         logger.warning("what changed in the messages of %s is not told: %s", thread.id, error)
         return thread.companion
     if not are_all:
-        publish(Event(kind="thread", id=thread.id, change="updated", cause=cause, etag=thread.etag))
+        publish(
+            Event(kind="thread", id=thread.id, change="updated", cause="file", etag=thread.etag)
+        )
     for change, message in changes:
-        publish(message_event(thread.id, message, change=change, cause=cause))
+        publish(message_event(thread.id, message, change=change, cause="file"))
     return signature
 
 

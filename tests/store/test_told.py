@@ -11,10 +11,12 @@ import pytest
 
 from jan_server.events import Event
 from jan_server.store import Store
+from jan_server.store.files import Files
 from jan_server.store.history import History
 from jan_server.store.signature import TICK, Signature
 from jan_server.store.told import MAX_KEPT, MAX_UNKNOWN, QUIET, Told
 from tests.store.conftest import until, write
+from tests.store.failing import FailingSystem
 
 A = b'{"id":"a","role":"user","content":"a"}\n'
 NEW = {"role": "user", "content": "ours"}
@@ -56,6 +58,25 @@ def test_a_line_of_ours_that_is_cut_off_is_told_by_its_id(
     write(path, A)
     store.look([path])
     until(lambda: ("deleted", ours.id) in by_others(told))
+
+
+class Neighbour(FailingSystem):
+    """Another program that changes a message while we change the title."""
+
+    def exchange(self, one: Path, other: Path) -> None:
+        super().exchange(one, other)
+        write(other.with_name("messages.jsonl"), A.replace(b"user", b"system"))
+
+
+def test_what_others_change_while_we_change_the_title_is_not_ours(
+    root: Path, path: Path, told: list[Event]
+) -> None:
+    assert path.exists()
+    store = Store(root, files=Files(system=Neighbour()), publish=told.append)
+    store.look_everywhere()
+    store.messages("one").list()
+    store.threads.change("one", {"title": "ours"})
+    assert by_others(told) == [("updated", "a")]
 
 
 def test_a_changed_line_that_is_written_over_is_told(
