@@ -12,7 +12,10 @@ run: model
 	@exec $(bin)/python -m jan_server serve --data-folder $(DATA)
 
 ## test: install what the tests need and run the whole suite
+# Some thousand processes are started. Where PYTHONDONTWRITEBYTECODE is set, each of them would
+# compile the package anew: a command takes 0.45 s then instead of 0.28 s.
 test: .venv/clients
+	$(bin)/python -m compileall -q jan_server
 	$(bin)/python -m pytest --cov
 
 ## check: lint, format, types, layers
