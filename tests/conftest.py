@@ -27,6 +27,10 @@ hypothesis_settings.load_profile("untimed")
 # A run in the background may have been told to pass over Ctrl-C, and its children with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Measured by coverage, a process takes three times as long to start. In these folders none is the
+# subject: what engines' processes and watchers do is measured where they are.
+UNMEASURED = {"clients", "completions", "remote", "routes", "runs", "web"}
+
 # The Host header must be a local name.
 BASE_URL = "http://127.0.0.1:1337"
 
@@ -40,6 +44,15 @@ def own_logging() -> Iterator[None]:
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+@pytest.fixture(autouse=True, scope="module")
+def measured_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whether coverage goes along into processes that the tests of a module start."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name in UNMEASURED:
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 @pytest.fixture
