@@ -30,19 +30,38 @@ OBJECT = {
 }
 
 Ask = Callable[..., dict[str, Any]]
+Tell = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def tiny(shared_folder: Path) -> str:
+    return put_model(shared_folder, "tiny")
 
 
 @pytest.fixture
-def tiny(write: Callable[..., Path], data_folder: Path) -> str:
-    manifest = {"settings": {"ctx_len": 128, "cpu_threads": 1}}
-    write("models/tiny/model.json", manifest)
-    path = data_folder / "models/tiny/tiny.gguf"
-    write_tiny_gguf(path, chat_template=TEMPLATE, add_bos=True)
-    return "tiny"
+def tell(shared_folder: Path) -> Tell:
+    """Changes what the manifest of the model `told` says; at first it says as much as tiny's."""
+    put_model(shared_folder, "told")
+    return lambda **said: write_manifest(shared_folder / "models/told", **said)
 
 
-@pytest.fixture
-def ask(client: TestClient, tiny: str) -> Ask:
+def put_model(data_folder: Path, id: str) -> str:
+    folder = data_folder / "models" / id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder)
+    if not (folder / "tiny.gguf").exists():
+        write_tiny_gguf(folder / "tiny.gguf", chat_template=TEMPLATE, add_bos=True)
+    return id
+
+
+def write_manifest(folder: Path, settings: Any = None, parameters: Any = None) -> None:
+    all_settings = {"ctx_len": 128, "cpu_threads": 1, **(settings or {})}
+    manifest = {"settings": all_settings, "parameters": parameters or {}}
+    (folder / "model.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture(scope="module")
+def ask(shared_client: TestClient, tiny: str) -> Ask:
     """The first choice, of a request that is the same but for what is given."""
     same = {
         "model": tiny,
@@ -53,7 +72,7 @@ def ask(client: TestClient, tiny: str) -> Ask:
     }
 
     def post(**more: Any) -> dict[str, Any]:
-        answer = client.post("/v1/chat/completions", json={**same, **more})
+        answer = shared_client.post("/v1/chat/completions", json={**same, **more})
         assert answer.status_code == 200, answer.text
         choice: dict[str, Any] = answer.json()["choices"][0]
         return choice
@@ -79,16 +98,14 @@ def test_with_a_seed_the_answer_is_the_same(ask: Ask) -> None:
     assert text(ask()) == text(ask()) != text(ask(seed=2))
 
 
-def test_with_a_seed_the_answer_is_the_same_whatever_else_runs(
-    ask: Ask, write: Callable[..., Path]
-) -> None:
-    alone = text(ask())
-    settings = {"ctx_len": 128, "cpu_threads": 1, "n_parallel": 3}
-    write("models/tiny/model.json", {"settings": settings})
+def test_with_a_seed_the_answer_is_the_same_whatever_else_runs(ask: Ask, tell: Tell) -> None:
+    alone = text(ask(model="told"))
+    tell(settings={"n_parallel": 3})
 
     def answer(number: int) -> str:
         other = [{"role": "user", "content": f"hello {number}"}]
-        return text(ask(messages=other, seed=number) if number % 2 else ask())
+        more = {"messages": other, "seed": number} if number % 2 else {}
+        return text(ask(model="told", **more))
 
     with ThreadPoolExecutor(4) as clients:
         answers = list(clients.map(answer, range(16)))
@@ -162,10 +179,10 @@ def test_presence_counts_once_and_frequency_each_time(ask: Ask) -> None:
 
 
 def test_an_end_that_is_ignored_does_not_end_the_answer(
-    ask: Ask, client: TestClient, tiny: str
+    ask: Ask, shared_client: TestClient, tiny: str
 ) -> None:
     control = {"model": tiny, "content": "<|im_end|>", "add_special": False}
-    [end] = client.post("/v1/tokenize", json=control).json()["tokens"]
+    [end] = shared_client.post("/v1/tokenize", json=control).json()["tokens"]
     ended = ask(logit_bias={str(end): 100})
     assert (text(ended), ended["finish_reason"]) == ("", "stop")
     ignored = ask(logit_bias={str(end): 100}, ignore_eos=True)
@@ -183,7 +200,7 @@ def test_likelihoods_are_the_models_own_and_fall(ask: Ask) -> None:
     assert greedy["logprob"] == pytest.approx(falling[0])
 
 
-def test_each_of_several_choices_has_a_seed_of_its_own(client: TestClient, ask: Ask) -> None:
+def test_each_of_several_choices_has_a_seed_of_its_own(shared_client: TestClient, ask: Ask) -> None:
     body = {
         "model": "tiny",
         "messages": [{"role": "user", "content": "hello"}],
@@ -192,14 +209,14 @@ def test_each_of_several_choices_has_a_seed_of_its_own(client: TestClient, ask: 
         "max_tokens": 24,
         "n": 3,
     }
-    choices = client.post("/v1/chat/completions", json=body).json()["choices"]
+    choices = shared_client.post("/v1/chat/completions", json=body).json()["choices"]
     assert [text(choice) for choice in choices] == [text(ask(seed=seed)) for seed in (1, 2, 3)]
 
 
-def test_texts_are_sampled_as_chats_are(client: TestClient, tiny: str) -> None:
+def test_texts_are_sampled_as_chats_are(shared_client: TestClient, tiny: str) -> None:
     def said(**more: Any) -> list[str]:
         body = {"model": tiny, "prompt": "hello", "temperature": 1.0, "max_tokens": 12, **more}
-        choices = client.post("/v1/completions", json=body).json()["choices"]
+        choices = shared_client.post("/v1/completions", json=body).json()["choices"]
         return [choice["text"] for choice in choices]
 
     assert said(n=2, seed=1) == [*said(seed=1), *said(seed=2)]
@@ -208,25 +225,22 @@ def test_texts_are_sampled_as_chats_are(client: TestClient, tiny: str) -> None:
 
 
 def test_a_text_is_told_as_many_of_the_likeliest_as_were_asked_for(
-    client: TestClient, tiny: str
+    shared_client: TestClient, tiny: str
 ) -> None:
     """Of two tokens that are spelled alike one is told, so there can be fewer."""
     body = {"model": tiny, "prompt": "hello", "temperature": 0, "max_tokens": 1}
     told = [
-        client.post("/v1/completions", json={**body, "logprobs": count}).json()["choices"][0]
+        shared_client.post("/v1/completions", json={**body, "logprobs": count}).json()["choices"][0]
         for count in (0, 1, 5)
     ]
     assert [len(choice["logprobs"]["top_logprobs"][0]) for choice in told] == [1, 1, 5]
 
 
-def test_a_manifest_says_it_of_texts_too(
-    client: TestClient, tiny: str, write: Callable[..., Path]
-) -> None:
-    settings, said = {"ctx_len": 128, "cpu_threads": 1}, {"max_tokens": 3, "logit_bias": [[P, 100]]}
-    write("models/tiny/model.json", {"settings": settings, "parameters": said})
-    body = {"model": tiny, "prompt": "hello"}
+def test_a_manifest_says_it_of_texts_too(shared_client: TestClient, tell: Tell) -> None:
+    tell(parameters={"max_tokens": 3, "logit_bias": [[P, 100]]})
+    body = {"model": "told", "prompt": "hello"}
     for more, answer in (({}, "PPP"), ({"max_tokens": 5}, "PPPPP")):
-        choices = client.post("/v1/completions", json={**body, **more}).json()["choices"]
+        choices = shared_client.post("/v1/completions", json={**body, **more}).json()["choices"]
         assert [choice["text"] for choice in choices] == [answer]
 
 
@@ -244,13 +258,10 @@ def test_a_manifest_says_it_of_texts_too(
         ("logit_bias", {str(P): 100}),
     ],
 )
-def test_a_manifest_can_say_it_too(
-    ask: Ask, write: Callable[..., Path], name: str, value: Any
-) -> None:
-    plain, asked = text(ask()), text(ask(**{name: value}))
-    settings = {"ctx_len": 128, "cpu_threads": 1}
-    write("models/tiny/model.json", {"settings": settings, "parameters": {name: value}})
-    assert text(ask(**{name: None})) == asked != plain
+def test_a_manifest_can_say_it_too(ask: Ask, tell: Tell, name: str, value: Any) -> None:
+    plain, asked = text(ask(model="told")), text(ask(model="told", **{name: value}))
+    tell(parameters={name: value})
+    assert text(ask(model="told", **{name: None})) == asked != plain
 
 
 @pytest.mark.parametrize(
@@ -278,7 +289,7 @@ def test_a_manifest_can_say_it_too(
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_is_held_to_its_form(
-    client: TestClient,
+    shared_client: TestClient,
     tiny: str,
     path: str,
     field: str,
@@ -294,7 +305,7 @@ def test_an_answer_is_held_to_its_form(
         "stream": stream,
         field: value,
     }
-    said, reason = answered(client.post(f"/v1{path}", json=body).text, stream=stream)
+    said, reason = answered(shared_client.post(f"/v1{path}", json=body).text, stream=stream)
     assert reason == "stop"
     assert matches(said)
 
@@ -314,18 +325,18 @@ def test_an_answer_is_held_to_its_form(
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_the_engine_cannot_read_is_a_400_before_the_first_byte(
-    client: TestClient, tiny: str, path: str, field: str, value: Any, stream: bool
+    shared_client: TestClient, tiny: str, path: str, field: str, value: Any, stream: bool
 ) -> None:
     messages = [{"role": "user", "content": "hello"}]
     body = {"model": tiny, "messages": messages, "prompt": "x", "stream": stream, field: value}
-    answer = client.post(f"/v1{path}", json=body)
+    answer = shared_client.post(f"/v1{path}", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, f"$.{field}")
 
 
-def test_a_text_is_tokenised_as_each_server_does(client: TestClient, tiny: str) -> None:
+def test_a_text_is_tokenised_as_each_server_does(shared_client: TestClient, tiny: str) -> None:
     def count(**sent: Any) -> int:
         body = {"model": tiny, **sent}
-        number: int = client.post("/v1/tokenize", json=body).json()["count"]
+        number: int = shared_client.post("/v1/tokenize", json=body).json()["count"]
         return number
 
     assert count(prompt="hello") == count(text="hello") == count(content="hello") + 1
@@ -333,22 +344,26 @@ def test_a_text_is_tokenised_as_each_server_does(client: TestClient, tiny: str) 
     assert count(content="hello", add_special=True) == count(prompt="hello")
 
 
-def test_a_text_that_is_gone_on_with_can_be_its_tokens(client: TestClient, tiny: str) -> None:
+def test_a_text_that_is_gone_on_with_can_be_its_tokens(
+    shared_client: TestClient, tiny: str
+) -> None:
     def answer(prompt: Any) -> str:
         body = {"model": tiny, "prompt": prompt, "temperature": 0, "max_tokens": 8}
-        said: str = client.post("/v1/completions", json=body).json()["choices"][0]["text"]
+        said: str = shared_client.post("/v1/completions", json=body).json()["choices"][0]["text"]
         return said
 
-    tokens = client.post("/v1/tokenize", json={"model": tiny, "prompt": "hello"}).json()["tokens"]
+    tokens = shared_client.post("/v1/tokenize", json={"model": tiny, "prompt": "hello"}).json()[
+        "tokens"
+    ]
     assert answer("hello") == answer(tokens) != answer(tokens[:-1])
 
 
 def test_embeddings_have_length_one_and_are_the_same_for_the_same_text(
-    client: TestClient, tiny: str
+    shared_client: TestClient, tiny: str
 ) -> None:
     body = {"model": tiny, "input": ["hello", "world", "hello"]}
     one, other, again = (
-        item["embedding"] for item in client.post("/v1/embeddings", json=body).json()["data"]
+        item["embedding"] for item in shared_client.post("/v1/embeddings", json=body).json()["data"]
     )
     assert sum(x * x for x in one) == pytest.approx(1, abs=1e-5)
     assert one == again != other

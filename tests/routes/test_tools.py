@@ -36,23 +36,25 @@ def parameters(name: str) -> list[dict[str, Any]]:
     return arguments if name == "walk" else [{}]
 
 
-@pytest.fixture(params=["our form", "its own form, in control tokens"])
-def tiny(request: pytest.FixtureRequest, write: Callable[..., Path], data_folder: Path) -> str:
-    write("models/tiny/model.json", {"settings": {"ctx_len": 4096, "cpu_threads": 1}})
+@pytest.fixture(params=["our form", "its own form, in control tokens"], scope="module")
+def tiny(request: pytest.FixtureRequest, shared_folder: Path) -> str:
     own = "{% if tools %}{{ tools | tojson }}{% endif %}" + CHATML + MARKS
-    path = data_folder / "models/tiny/tiny.gguf"
     is_own = request.param != "our form"
+    folder = shared_folder / "models" / ("own" if is_own else "ours")
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = {"settings": {"ctx_len": 4096, "cpu_threads": 1}}
+    (folder / "model.json").write_text(json.dumps(manifest))
     write_tiny_gguf(
-        path,
+        folder / "tiny.gguf",
         context_length=4096,
         chat_template=own if is_own else CHATML,
         control=CONTROL if is_own else (),
     )
-    return "tiny"
+    return folder.name
 
 
-@pytest.fixture
-def ask(client: TestClient, tiny: str) -> Ask:
+@pytest.fixture(scope="module")
+def ask(shared_client: TestClient, tiny: str) -> Ask:
     same = {
         "model": tiny,
         "messages": [{"role": "user", "content": "hello"}],
@@ -62,7 +64,7 @@ def ask(client: TestClient, tiny: str) -> Ask:
     }
 
     def post(**more: Any) -> dict[str, Any]:
-        answer = client.post("/v1/chat/completions", json={**same, **more})
+        answer = shared_client.post("/v1/chat/completions", json={**same, **more})
         assert answer.status_code == 200, answer.text
         if not more.get("stream"):
             choice: dict[str, Any] = answer.json()["choices"][0]
@@ -120,11 +122,11 @@ def test_a_stream_makes_the_same_calls(ask: Ask) -> None:
 
 
 def test_tools_are_a_part_of_the_prompt_unless_none_is_to_be_called(
-    client: TestClient, tiny: str
+    shared_client: TestClient, tiny: str
 ) -> None:
     def count(**more: Any) -> int:
         body = {"model": tiny, "messages": [{"role": "user", "content": "hello"}], **more}
-        number: int = client.post("/v1/chat/count_tokens", json=body).json()["count"]
+        number: int = shared_client.post("/v1/chat/count_tokens", json=body).json()["count"]
         return number
 
     assert count() == count(tools=TOOLS, tool_choice="none") < count(tools=TOOLS[1:])
@@ -140,9 +142,9 @@ def test_likelihoods_let_nothing_else_be_called(ask: Ask) -> None:
 
 @pytest.mark.parametrize("tiny", ["its own form, in control tokens"], indirect=True)
 def test_marks_of_reasoning_are_seen_where_they_are_control_tokens(
-    ask: Ask, client: TestClient, tiny: str
+    ask: Ask, shared_client: TestClient, tiny: str
 ) -> None:
     control = {"model": tiny, "content": "<think>", "add_special": False}
-    [think] = client.post("/v1/tokenize", json=control).json()["tokens"]
+    [think] = shared_client.post("/v1/tokenize", json=control).json()["tokens"]
     message = ask(logit_bias={str(think): 100}, temperature=0, max_tokens=3)["message"]
     assert (message["content"], message["reasoning_content"]) == ("", "<think><think>")
