@@ -17,7 +17,7 @@ from pathlib import Path
 PATIENCE = 60.0
 AGAIN_SECONDS = 5.0
 
-# The child makes the terminal its own, so that Ctrl-C at it is a SIGINT. That needs no packages: -S.
+# The child makes the terminal its own, so that Ctrl-C at it is a SIGINT. It needs no packages (-S).
 _LAUNCH = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     "os.execv(sys.executable, [sys.executable, '-m', 'jan_server', *sys.argv[1:]])"
