@@ -12,21 +12,12 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
-import httpx2
 import msgspec
 
 from jan_server import presence
-from jan_server.cli.client import (
-    ServerFailed,
-    decoded,
-    headers,
-    refusal,
-    said,
-    translated,
-)
+from jan_server.cli.streams import Streams
 from jan_server.engines.base import Queued
 from jan_server.errors import InvalidRequest, JanError, ModelLoading
-from jan_server.presence import Presence
 from jan_server.services import Services
 from jan_server.settings import Settings
 from jan_server.types.chat import ChatCompletionChunk, ChatCompletionRequest
@@ -35,8 +26,6 @@ Body = Mapping[str, Any]
 Chunk = Mapping[str, Any]
 
 RETRY_SECONDS = 1.0
-LOADING = 600.0
-"""Seconds that a server may say nothing: before an answer begins, its model may be loaded."""
 
 
 class Answering(Protocol):
@@ -81,46 +70,22 @@ class OwnAnswering:
 class ServerAnswering:
     """The running server does it."""
 
-    def __init__(self, found: Presence, settings: Settings) -> None:
-        self.where = f"the server at {found.url}"
-        self._found = found
-        self._settings = settings
-        self._http = httpx2.AsyncClient(
-            base_url=found.url, headers=headers(settings), timeout=LOADING, trust_env=False
-        )
+    def __init__(self, streams: Streams) -> None:
+        self.where = streams.where
+        self._streams = streams
 
-    async def stream(self, body: Body) -> AsyncGenerator[Chunk]:
-        content = msgspec.json.encode({**body, "stream": True})
-        with translated(self._found):
-            async with self._http.stream(
-                "POST", "/v1/chat/completions", content=content
-            ) as response:
-                if response.status_code != 200:
-                    await response.aread()
-                    raise refusal(
-                        response.status_code, response.content, self._found, self._settings
-                    )
-                async for event in httpx2.EventSource(response):
-                    if event.data == "[DONE]":
-                        return
-                    yield self._chunk(event.data)
-        raise ServerFailed(f"{said(self._found)} broke off its answer.")
+    def stream(self, body: Body) -> AsyncGenerator[Chunk]:
+        return self._streams.events("/v1/chat/completions", body)
 
     async def close(self) -> None:
-        await self._http.aclose()
-
-    def _chunk(self, data: str) -> Chunk:
-        chunk = decoded(data.encode(), dict[str, Any], self._found)
-        if "error" in chunk:
-            raise refusal(200, data.encode(), self._found, self._settings)
-        return chunk
+        await self._streams.close()
 
 
 async def open_answering(settings: Settings) -> Answering:
     """The running server's, or our own, in a folder that is not to be changed without a change."""
     found = presence.find(settings.data_folder)
     if found is not None:
-        return ServerAnswering(found, settings)
+        return ServerAnswering(Streams(found, settings))
     is_writable = os.access(settings.data_folder, os.W_OK)
     read_only = settings.read_only or not is_writable
     return OwnAnswering(
