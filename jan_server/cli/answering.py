@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ from jan_server.services import Services
 from jan_server.settings import Settings
 from jan_server.types.chat import ChatCompletionChunk, ChatCompletionRequest
 
+T = TypeVar("T")
 Body = Mapping[str, Any]
 Chunk = Mapping[str, Any]
 
@@ -51,10 +52,7 @@ class OwnAnswering:
         self._services = services
 
     async def stream(self, body: Body) -> AsyncGenerator[Chunk]:
-        try:
-            request = msgspec.convert(body, ChatCompletionRequest)
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(f"{error}.") from error
+        request = converted(body, ChatCompletionRequest)
         chunks = self._services.completions.chats.stream(request, body)
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -91,6 +89,14 @@ async def open_answering(settings: Settings) -> Answering:
     return OwnAnswering(
         Services(msgspec.structs.replace(settings, read_only=read_only, watch="off"))
     )
+
+
+def converted(body: Body, type: type[T]) -> T:
+    """A request as the API would read it. Raises InvalidRequest."""
+    try:
+        return msgspec.convert(body, type)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"{error}.") from error
 
 
 async def patiently(answering: Answering, body: Body) -> AsyncGenerator[Chunk]:

@@ -1,11 +1,13 @@
-"""A chat in memory: what was said, what is asked next, what comes back. Pure."""
+"""A chat, in memory or in a thread: what is asked next, what comes back. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
+
+from jan_server.errors import InvalidRequest
 
 
 class Piece(NamedTuple):
@@ -41,8 +43,26 @@ class Answer(msgspec.Struct, kw_only=True):
         return piece
 
 
-class Conversation:
-    """`parameters` go into every request."""
+class Conversation(Protocol):
+    """Each asks with the model and its parameters, and begins with what `system` says."""
+
+    model: str
+
+    def request(self, question: str) -> dict[str, Any]:
+        """The body for the next answer."""
+        ...
+
+    def keep(self, question: str, answer: Answer) -> None:
+        """What was said counts for what comes."""
+        ...
+
+    def clear(self) -> None:
+        """What was said counts no more."""
+        ...
+
+
+class ConversationInMemory:
+    """Asks by chat completions; forgotten at its end."""
 
     def __init__(self, model: str, *, system: str | None, parameters: Mapping[str, Any]) -> None:
         self.model = model
@@ -51,10 +71,9 @@ class Conversation:
         self._turns: list[dict[str, str]] = []
 
     def __repr__(self) -> str:
-        return f"<Conversation with {self.model}, {len(self._turns)} turns>"
+        return f"<ConversationInMemory with {self.model}, {len(self._turns)} turns>"
 
     def request(self, question: str) -> dict[str, Any]:
-        """The body for the next answer."""
         return {
             "model": self.model,
             "messages": [*self._system, *self._turns, _turn("user", question)],
@@ -64,12 +83,34 @@ class Conversation:
         }
 
     def keep(self, question: str, answer: Answer) -> None:
-        """What was said counts for what comes; a question to which nothing was said does not."""
+        """A question to which nothing was said does not count."""
         if answer.content:
             self._turns += [_turn("user", question), _turn("assistant", answer.content)]
 
     def clear(self) -> None:
         self._turns.clear()
+
+
+class ConversationInThread:
+    """Asks by runs, which keep what is said in the thread: what it holds is not known here."""
+
+    def __init__(self, model: str, *, system: str | None, parameters: Mapping[str, Any]) -> None:
+        self.model = model
+        self._said = {**parameters, **({} if system is None else {"instructions": system})}
+
+    def request(self, question: str) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "additional_messages": [_turn("user", question)],
+            "tools": [],  # Nobody is here to answer the calls of the thread's assistant.
+            **self._said,
+        }
+
+    def keep(self, question: str, answer: Answer) -> None:
+        pass
+
+    def clear(self) -> None:
+        raise InvalidRequest("What is in a thread stays there: /bye, and begin in another one.")
 
 
 def _turn(role: str, content: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """`run ID`: a chat in the terminal, or one answer to a prompt that is given.
 
-The chat is kept in memory and forgotten at its end. Ctrl-C stops the answer that is being given,
-and nothing else; Ctrl-D or /bye ends the chat.
+The chat is kept in memory and forgotten at its end, or is a thread. Ctrl-C stops the answer that is
+being given, and nothing else; Ctrl-D or /bye ends the chat.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
@@ -17,9 +17,14 @@ from typing import Any, TypeVar
 import click
 
 from jan_server.cli.answering import Answering, Body, open_answering, patiently
-from jan_server.cli.arguments import model_argument
+from jan_server.cli.arguments import complete_threads, model_argument
 from jan_server.cli.backend import models_of
-from jan_server.cli.conversation import Answer, Conversation
+from jan_server.cli.conversation import (
+    Answer,
+    Conversation,
+    ConversationInMemory,
+    ConversationInThread,
+)
 from jan_server.cli.options import (
     api_key_option,
     check_there,
@@ -30,8 +35,10 @@ from jan_server.cli.options import (
 from jan_server.cli.output import print_json
 from jan_server.cli.printer import Printer
 from jan_server.cli.questions import enable_editing, read_question
+from jan_server.cli.thread_answering import open_thread_answering
 from jan_server.errors import JanError
 from jan_server.printable import printable
+from jan_server.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 Asking = Callable[[str, Printer], tuple[Answer, bool]]
@@ -56,6 +63,13 @@ PARAMETERS: tuple[tuple[str, Any, str], ...] = (
 )
 """Options that go into the request under their own names."""
 
+OF_RUNS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "max_tokens": "max_completion_tokens",
+}
+"""Those that a reply in a thread takes, and how OpenAI calls them there."""
+
 
 def parameter_options(command: F) -> F:
     for name, type, help in reversed(PARAMETERS):
@@ -67,6 +81,12 @@ def parameter_options(command: F) -> F:
 @model_argument
 @click.argument("prompt", required=False)
 @click.option("--system", metavar="TEXT", help="What the model is told before the chat.")
+@click.option(
+    "--thread",
+    metavar="ID",
+    shell_complete=complete_threads,
+    help="Go on with this thread: what is said is kept in it.",
+)
 @parameter_options
 @click.option("--stop", multiple=True, metavar="TEXT", help="An answer ends before it.")
 @data_folder_option
@@ -76,6 +96,7 @@ def command(
     model: str,
     prompt: str | None,
     system: str | None,
+    thread: str | None,
     data_folder: str | None,
     api_key: str | None,
     as_json: bool,
@@ -85,7 +106,8 @@ def command(
 
     The running server answers; without one, this command loads the model itself. With a PROMPT, or
     text from a pipe (of both, the text comes below the prompt), there is one answer and no chat.
-    The chat is kept in memory only.
+    The chat is kept in memory only, but for --thread: there what you say and the answers are
+    messages of the thread, as in its file; what the options do not say is the thread's.
 
     In a chat, a backslash at the end of a line goes on in the next, as do three double quotes
     until there are three again. Ctrl-C stops the answer and nothing else, Ctrl-D or /bye ends the
@@ -98,12 +120,15 @@ def command(
     question = None if prompt is None and _is_chat() else _question(_as_text(prompt))
     if question is None and as_json:
         raise click.UsageError("--json is for one answer: give a PROMPT.")
+    said = {name: value for name, value in parameters.items() if value not in (None, ())}
+    if thread is not None:
+        said = _of_run(said)
     check_there(settings)
     ready = models_of(settings).ready(model)
-    said = {name: value for name, value in parameters.items() if value not in (None, ())}
-    conversation = Conversation(ready.id, system=_as_text(system), parameters=said)
+    begin = ConversationInMemory if thread is None else ConversationInThread
+    conversation = begin(ready.id, system=_as_text(system), parameters=said)
     with asyncio.Runner() as runner:
-        answering = runner.run(open_answering(settings))
+        answering = runner.run(_open(settings, thread))
         asking = partial(_ask, runner, answering, conversation)
         try:
             if question is None:
@@ -112,6 +137,24 @@ def command(
                 _answer_once(question, asking, as_json=as_json)
         finally:
             runner.run(answering.close())
+
+
+def _of_run(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Those parameters as a run names them."""
+    for name in said:
+        if name not in OF_RUNS:
+            option = name.replace("_", "-")
+            raise click.UsageError(
+                f"--{option} does not go with --thread: say it in the thread's thread.json, "
+                "in the parameters of its assistant's model."
+            )
+    return {OF_RUNS[name]: value for name, value in said.items()}
+
+
+async def _open(settings: Settings, thread: str | None) -> Answering:
+    if thread is None:
+        return await open_answering(settings)
+    return await open_thread_answering(settings, thread)
 
 
 def _is_chat() -> bool:
@@ -157,10 +200,14 @@ def _chat(conversation: Conversation, where: str, asking: Asking) -> None:
     enable_editing()
     click.echo(f"{printable(conversation.model)}, answered by {where}. {HELP}")
     while (question := _read_question()) != END:
-        if question == CLEAR:
-            conversation.clear()
-        elif question:
-            _answer_in_chat(question, asking)
+        try:
+            if question == CLEAR:
+                conversation.clear()
+            elif question:
+                answer, _ = asking(question, Printer())
+                _tell_of_a_cut(answer)
+        except JanError as error:  # The chat goes on: perhaps only this question was too long.
+            click.echo(f"jan_server: {printable(error.message)}", err=True)
 
 
 def _read_question() -> str:
@@ -174,14 +221,6 @@ def _read_question() -> str:
         click.echo()
         return END
     return question
-
-
-def _answer_in_chat(question: str, asking: Asking) -> None:
-    try:
-        answer, _ = asking(question, Printer())
-        _tell_of_a_cut(answer)
-    except JanError as error:  # The chat goes on: perhaps only this question was too long.
-        click.echo(f"jan_server: {printable(error.message)}", err=True)
 
 
 def _ask(

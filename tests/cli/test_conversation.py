@@ -2,8 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from jan_server.cli.conversation import Answer, Conversation, Piece
+from jan_server.cli.conversation import (
+    Answer,
+    ConversationInMemory,
+    ConversationInThread,
+    Piece,
+)
 from jan_server.cli.printer import Printer
+from jan_server.errors import InvalidRequest
 
 
 def chunk(finish=None, **delta):
@@ -44,10 +50,10 @@ def test_what_another_server_garbles_is_nothing(garbled):
 
 
 def test_a_request_holds_what_was_said_before():
-    conversation = Conversation("m", system="Be kind.", parameters={"temperature": 0})
+    conversation = ConversationInMemory("m", system="Be kind.", parameters={"temperature": 0})
     conversation.keep("first", Answer(model="m", content="one"))
     conversation.keep("unanswered", Answer(model="m"))
-    assert repr(conversation) == "<Conversation with m, 2 turns>"
+    assert repr(conversation) == "<ConversationInMemory with m, 2 turns>"
     assert conversation.request("second") == {
         "model": "m",
         "messages": [
@@ -62,6 +68,20 @@ def test_a_request_holds_what_was_said_before():
     }
     conversation.clear()
     assert len(conversation.request("third")["messages"]) == 2
+
+
+def test_a_request_in_a_thread_adds_the_question_to_it():
+    conversation = ConversationInThread("m", system="Be kind.", parameters={"temperature": 0})
+    conversation.keep("first", Answer(model="m", content="one"))
+    assert conversation.request("second") == {
+        "model": "m",
+        "additional_messages": [{"role": "user", "content": "second"}],
+        "tools": [],
+        "instructions": "Be kind.",
+        "temperature": 0,
+    }
+    with pytest.raises(InvalidRequest, match="What is in a thread stays there"):
+        conversation.clear()
 
 
 def printed(capsys, *pieces, **options):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 import httpx2
 import pytest
 from click.testing import CliRunner
 
 from jan_server import cli
+from jan_server.cli.conversation import ConversationInThread
+from jan_server.cli.thread_answering import AnswerFailed, open_thread_answering
+from jan_server.runs import states
+from jan_server.services import Services
 from jan_server.settings import Settings
+from jan_server.store import formats
 from tests.cli.sockets import a_server_that, answering
 from tests.cli.terminal import Terminal
 from tests.running import served
@@ -22,6 +28,9 @@ from tests.tiny_gguf import write_tiny_gguf
 
 # What stands between the prompt and what follows it on the screen.
 PROMPT = ">>> "
+
+
+SLOW = "one [[slow 0.05]] " + "x " * 400 + "end"
 
 
 @pytest.fixture(params=["folder", "server"])
@@ -293,7 +302,7 @@ def test_what_was_said_before_goes_with_the_next_question(chat, write, backend):
 
 def test_ctrl_c_stops_the_answer_and_nothing_else(chat, backend):
     with chat() as terminal:
-        terminal.type("one [[slow 0.05]] " + "x " * 400 + "end\n")
+        terminal.type(SLOW + "\n")
         terminal.wait_for("\none [[slow")
         terminal.type("\x03")
         stopped = terminal.wait_for(PROMPT)
@@ -381,3 +390,126 @@ def test_a_prompt_at_a_terminal_is_answered_without_waiting_for_more(data_folder
     with Terminal("run", "echo", "Hello.", "--data-folder", data_folder) as terminal:
         assert terminal.wait_for_the_end() == 0
         assert "Hello.\n" in terminal.shown
+
+
+# --- in a thread -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def said(write):
+    """What is said in the thread `trip`, as pairs of role and text; nothing yet."""
+    path = write("threads/trip/thread.json", {"title": "Trip"}).with_name("messages.jsonl")
+
+    def read():
+        lines = path.read_text().splitlines() if path.exists() else []
+        values = [json.loads(line) for line in lines]
+        return [(value["role"], formats.message_text(value)) for value in values]
+
+    return read
+
+
+def test_a_thread_is_gone_on_with_and_keeps_what_is_said(run, backend, write, said):
+    write("models/echo/model.json", {"engine": "echo"})  # Its template shows the whole chat.
+    write("threads/trip/messages.jsonl", '{"role":"user","content":"Where to?"}')
+    done = run("echo", "When?", "--thread", "trip", "--system", "Be kind.", "--temperature", "0")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert all(text in done.stdout for text in ("Be kind.", "Where to?", "When?"))
+    assert said() == [("user", "Where to?"), ("user", "When?"), ("assistant", done.stdout)]
+
+
+def test_an_answer_in_a_thread_is_the_same_json(run, backend, said):
+    done = run("echo", "one two three", "--thread", "trip", "--max-tokens", "2", "--json")
+    assert json.loads(done.stdout) == {
+        "model": "echo",
+        "content": "one two ",
+        "reasoning_content": None,
+        "finish_reason": "length",
+        "prompt_tokens": 3,
+        "completion_tokens": 2,
+    }
+    assert "The answer was cut off" in done.stderr
+
+
+def test_what_a_reply_in_a_thread_cannot_take_is_wrong_usage(run, echo, said):
+    done = run("echo", "When?", "--thread", "trip", "--repeat-penalty", "2")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--repeat-penalty does not go with --thread" in done.stderr
+    assert said() == []
+
+
+@pytest.mark.parametrize(
+    ("thread", "reason"),
+    [("nope", "No thread has the id 'nope'"), ("a/b", "is not a valid thread id")],
+)
+def test_a_thread_that_is_not_there_is_not_made(run, backend, said, data_folder, thread, reason):
+    done = run("echo", "When?", "--thread", thread)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert reason in done.stderr
+    assert [path.name for path in (data_folder / "threads").iterdir()] == ["trip"]
+
+
+def test_a_reply_that_fails_is_one_line_and_the_question_stays(run, backend, said):
+    done = run("echo", "one two [[fail]] three", "--thread", "trip")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "one two \n", 1)
+    assert done.stderr.startswith("jan_server: The engine failed")
+    assert said() == [("user", "one two [[fail]] three"), ("assistant", "one two ")]
+
+
+def test_a_reply_needs_a_folder_that_may_be_written_to(run, echo, write, said, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(write(".jan_server/x", "").parent))
+    write(".jan_server/settings.toml", "read-only = true")
+    done = run("echo", "When?", "--thread", "trip")
+    assert (done.exit_code, "read-only" in done.stderr) == (1, True)
+    assert said() == []
+
+
+def test_a_chat_in_a_thread_stops_an_answer_and_nothing_else(chat, backend, said, data_folder):
+    with chat("--thread", "trip") as terminal:
+        terminal.type(SLOW + "\n")
+        terminal.wait_for("\none [[slow")
+        terminal.type("\x03")
+        assert "end" not in terminal.wait_for(PROMPT)
+        *_, last = (data_folder / "threads/trip/runs.jsonl").read_text().splitlines()
+        assert json.loads(last)["status"] == "cancelled"
+        terminal.type("/clear\n")
+        assert "What is in a thread stays there" in terminal.wait_for(PROMPT)
+    [_, (role, text)] = said()
+    assert (role, text[:4], "end" in text) == ("assistant", "one ", False)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"object": "thread.run", "id": 5}, "what is not understood"),
+        ({"object": "thread.run.step"}, "broke off its answer"),
+        ("[DONE]", "nobody began it"),
+    ],
+)
+def test_a_run_that_is_not_understood_is_a_failure(run, echo, data_folder, said, data, reason):
+    events = f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+    with a_server_that(data_folder, answering(events, kind="text/event-stream")):
+        done = run("echo", "When?", "--thread", "trip")
+    assert (done.exit_code, done.stdout, reason in done.stderr) == (1, "", True)
+
+
+def test_an_answer_that_others_cancel_has_failed_and_is_left_alone(backend, said, data_folder):
+    settings = Settings(data_folder=data_folder, fsync=False)
+    question = ConversationInThread("echo", system=None, parameters={}).request
+
+    async def ask_and_cancel(*, leave):
+        answering = await open_thread_answering(settings, "trip")
+        runs = Services(settings).runs
+        async with aclosing(answering.stream(question(SLOW))) as chunks:
+            await anext(chunks)
+            [*_, run] = await runs.list("trip")
+            await runs.cancel("trip", run.id)
+            while leave and states.is_active(run):
+                await asyncio.sleep(0.05)
+                run = await runs.get("trip", run.id)
+            while not leave:
+                await anext(chunks)
+        await answering.close()
+
+    asyncio.run(ask_and_cancel(leave=True))
+    with pytest.raises(AnswerFailed, match=r"The answer has ended: cancelled\."):
+        asyncio.run(ask_and_cancel(leave=False))
