@@ -351,12 +351,15 @@ class Work:
     ) -> StoredRun:
         """Write the line of what it is now, or of what it is at `last`; what was written.
 
-        Other servers may have given it metadata: what the file has counts.
+        Other servers may have given it metadata, or were asked to cancel it: what the file has
+        counts.
         """
         with self._runs.hold():
-            known = self._runs.get(self.run.id).metadata if metadata is None else metadata
+            there = self._runs.get(self.run.id)
+            known = there.metadata if metadata is None else metadata
             before, self._unsaved = self._unsaved, None
-            run = replace(last or self.run, metadata=known)
+            now = states.cancelling(self.run) if there.status == "cancelling" else self.run
+            run = replace(last or now, metadata=known)
             self._runs.put(run, before=before and replace(before, metadata=known) if last else None)
             if last is not None:  # Before anybody else can see that it waits for its client.
                 self._claim.release(forget=True)

@@ -40,6 +40,21 @@ def test_a_run_expires_while_it_is_answered(opened: Opening) -> None:
     run(case())
 
 
+def test_what_another_server_cancels_at_once_is_not_written_over(opened: Opening) -> None:
+    async def case() -> None:
+        async with opened(SLOW) as runs, opened(SLOW) as other:
+            begun = await runs.create("t", CreateRun())
+            names: list[str] = []
+            async with asyncio.timeout(PATIENCE):
+                async for some in begun.events:
+                    names += [event.name for event in some]
+                    if "thread.run.in_progress" in (event.name for event in some):
+                        await other.cancel("t", begun.run.id)
+            assert names[-1] == "thread.run.cancelled"
+
+    run(case())
+
+
 def test_of_many_that_would_begin_at_once_one_does(opened: Opening) -> None:
     async def case() -> None:
         async with opened(SLOW) as one, opened(SLOW) as other:
