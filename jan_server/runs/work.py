@@ -22,7 +22,7 @@ from typing import Any
 from msgspec.structs import replace
 from ulid import ULID
 
-from jan_server.errors import JanError, NotFound, PromptLimitExceeded
+from jan_server.errors import JanError, ModelLoading, NotFound, PromptLimitExceeded
 from jan_server.logs import frames
 from jan_server.runs import states
 from jan_server.runs.asking import Asked, Chats, is_spent
@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.25
 """Seconds: whether the reply is to be saved, and whether another server was asked to cancel."""
+
+LOAD_AGAIN = 1.0
+"""Seconds until a model that takes long to load is waited for again."""
 
 SAVE_AFTER = 0.05
 """Seconds until a state on the way is written, with what has come since: the first piece of the
@@ -159,18 +162,26 @@ class Work:
         asked = self._asked
         if isinstance(asked, JanError):
             raise asked
-        chunks = self._chats.stream(
-            asked.request, asked.sent, client=self._client, prompt_limit=asked.prompt_limit
-        )
         last = Heard()
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                if (heard := hear(chunk)) is not None:
-                    await self._take(heard)
-                    last = Heard(
-                        reason=heard.reason or last.reason, usage=heard.usage or last.usage
-                    )
+        async with aclosing(self._heard(asked)) as all_heard:
+            async for heard in all_heard:
+                await self._take(heard)
+                last = Heard(reason=heard.reason or last.reason, usage=heard.usage or last.usage)
         return await self._outcome(last)
+
+    async def _heard(self, asked: Asked) -> AsyncGenerator[Heard]:
+        """What the model says, however long it takes to load: nobody else would ask again."""
+        while True:
+            chunks = self._chats.stream(
+                asked.request, asked.sent, client=self._client, prompt_limit=asked.prompt_limit
+            )
+            with suppress(ModelLoading):
+                async with aclosing(chunks):
+                    async for chunk in chunks:
+                        if (heard := hear(chunk)) is not None:
+                            yield heard
+                return
+            await asyncio.sleep(LOAD_AGAIN)
 
     async def _outcome(self, last: Heard) -> Outcome:
         if not self._is_shown and not self._calls:

@@ -35,11 +35,18 @@ def opened(
 
     @asynccontextmanager
     async def open_runs(
-        words: str = "hello there", *, system: Any = None, **options: float
+        words: str = "hello there",
+        *,
+        system: Any = None,
+        load_patience: float = 60,
+        **options: float,
     ) -> AsyncIterator[Runs]:
         line = {"id": "one", "role": "user", "content": words}
         write("threads/t/messages.jsonl", json.dumps(line) + "\n")
-        services = Services(Settings(data_folder=data_folder, fsync=False, watch="off"))
+        settings = Settings(
+            data_folder=data_folder, fsync=False, watch="off", load_patience=load_patience
+        )
+        services = Services(settings)
         services.start()
         runs = Runs(
             Store(data_folder, files=Files(system=system)) if system else services.store,

@@ -55,6 +55,14 @@ def test_what_another_server_cancels_at_once_is_not_written_over(opened: Opening
     run(case())
 
 
+def test_a_run_waits_for_a_model_that_takes_long_to_load(opened: Opening) -> None:
+    async def case() -> None:
+        async with opened(load_patience=0) as runs:
+            assert [event.name for event in await told(runs)][-1] == "thread.run.completed"
+
+    run(case())
+
+
 def test_of_many_that_would_begin_at_once_one_does(opened: Opening) -> None:
     async def case() -> None:
         async with opened(SLOW) as one, opened(SLOW) as other:
