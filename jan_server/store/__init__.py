@@ -427,8 +427,8 @@ class Store:
             records = self._histories.read(path, shown=self.threads.place.shown(path)).records
         except OSError:
             return None
-        values = (record.value for record in records if record.value is not None)
-        return formats.message_seconds(next(values, {}))
+        said = (formats.message_seconds(record.value or {}) for record in records)
+        return next((seconds for seconds in said if seconds is not None), None)
 
     def _make_layout(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)

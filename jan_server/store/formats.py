@@ -92,8 +92,8 @@ def thread_times(
 ) -> Times:
     """When a thread was made and last changed.
 
-    A missing time comes from the id, else the first message (which is only asked for then), else
-    the file.
+    A missing time comes from the id, else the first message that says one (which is only asked for
+    then), else the file.
     """
     # A time is never 0: `or` asks for the next only when there is none.
     created = (

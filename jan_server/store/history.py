@@ -88,7 +88,8 @@ def viewed(records: Iterable[Record], before_first: Callable[[], int]) -> list[M
     """The records that are messages, each with an id that no other has and with a time.
 
     Of an id that is there twice the first keeps it, the others are `<id>.2`, `<id>.3`. A missing
-    time is the one of the message before; `before_first` gives the first one's.
+    time is the one of the message before; `before_first` gives the first one's, unless the next
+    message that says its time is older: what a person wrote stands before its answer.
     """
     whole = [(record, record.value) for record in records if record.value is not None]
     own = [_own_id(record, value) for record, value in whole]
@@ -98,9 +99,15 @@ def viewed(records: Iterable[Record], before_first: Callable[[], int]) -> list[M
         address = _address(id, count, taken)
         seconds = formats.message_seconds(value)
         if seconds is None:
-            seconds = found[-1].seconds if found else before_first()
+            seconds = found[-1].seconds if found else _no_later(before_first(), whole)
         found.append(Message(id=address, value=value, seconds=seconds, raw=record.raw))
     return found
+
+
+def _no_later(seconds: int, whole: Iterable[tuple[Record, Mapping[str, Any]]]) -> int:
+    """Than the first message that says its time."""
+    said = (formats.message_seconds(value) for _, value in whole)
+    return min(seconds, next((each for each in said if each is not None), seconds))
 
 
 def message_changes(old: Iterable[Message], new: Iterable[Message]) -> list[tuple[Change, Message]]:

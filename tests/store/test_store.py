@@ -263,6 +263,16 @@ def test_a_missing_time_is_the_folders_when_nothing_else_is_known(root: Path) ->
     assert [message.seconds for message in store.messages("x").list()] == [1_600_000_000]
 
 
+def test_what_says_no_time_is_not_younger_than_its_answer(root: Path) -> None:
+    lines = ['{"role": "user"}', '{"role": "user"}', '{"created": 1705312350123}', "{}"]
+    write(root / "threads/x/messages.jsonl", "\n".join(lines))
+    write(root / "threads/x/thread.json", "{}")  # As old as the file is, which is much younger.
+    store = Store(root)
+    assert {message.seconds for message in store.messages("x").list()} == {1705312350}
+    assert {message.seconds for message in store.messages("x").last(4)[0]} == {1705312350}
+    assert store.threads.shown("x").updated == 1705312350
+
+
 def test_a_threads_time_may_be_its_first_messages(store: Store, root: Path) -> None:
     write(root / "threads/one/messages.jsonl", 'x\n{"created": 1705312350123}\n')
     assert store.threads.shown("one").updated == 1705312350
