@@ -97,15 +97,17 @@ class RunNotActive(InvalidRequest):
 
 
 class Unauthorized(JanError):
-    """The server demands a key, and the request has none or another one."""
+    """The server demands a key, and the request has none, or another one (`sent`)."""
 
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
 
-    def __init__(self) -> None:
+    def __init__(self, *, sent: bool = False) -> None:
+        told = "it was started with another one than you sent. Send" if sent else "send"
         super().__init__(
-            "This server demands its API key: send 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
+            f"This server demands its API key: {told} "
+            "'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
         )
 
 
@@ -455,8 +457,12 @@ class AlreadyExists(JanError):
     code = "already_exists"
 
     def __init__(self, kind: str, id: str, *, hint: str = "") -> None:
-        there = f"There is already a {kind} with the id {id!r}."
+        there = f"There is already {_with_article(kind)} with the id {id!r}."
         super().__init__(f"{there} {hint}".strip(), param="id")
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 class DiskFull(JanError):

@@ -20,7 +20,7 @@ COMMANDS = (
     Row("stop", "Server", "Unload a model from the running server."),
     Row("models", "Models", "List the models: size, quantization, engine, state."),
     Row("show", "Models", "Show what a model is, and whether it runs on this machine."),
-    Row("pull", "Models", "Get a model of the catalogue."),
+    Row("pull", "Models", "Get a model of the catalogue or the hub."),
     Row("import", "Models", "Make a model of a .gguf that lies here.", module="importing"),
     Row("remove", "Models", "Unload a model and move it to the trash."),
     Row("run", "Chats", "Chat with a model in the terminal, or have it answer one prompt."),

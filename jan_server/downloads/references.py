@@ -67,7 +67,7 @@ class RepositoryFile(Struct, frozen=True, kw_only=True):
 
 
 def parse(text: str) -> Reference | Address | None:
-    """None for what is no such name. Raises InvalidRequest for an address that lacks its sum."""
+    """None for what is no such name. InvalidRequest for an address without https or its sum."""
     if "://" in text:
         return _parse_url(text)
     found = _REPOSITORY.fullmatch(text)
@@ -141,7 +141,10 @@ def _parse_url(text: str) -> Reference | Address | None:
         revision = found["revision"] or "main"
         return Reference(repo=found["repo"], file=found["file"], revision=revision)
     if parts.scheme != "https":
-        return None
+        raise InvalidRequest(
+            f"{addresses.shown(text)} is not asked for a model: only https addresses are, and the "
+            "mirror of the hub that HF_ENDPOINT names."
+        )
     known = _SUM.fullmatch(parts.fragment)
     if known is None:
         raise InvalidRequest(

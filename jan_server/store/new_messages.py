@@ -89,4 +89,6 @@ def _message(value: dict[str, Any]) -> Message:
 def _check_is_free(chosen: str, *taken: Container[str], param: str) -> None:
     ids.check_new_id("message", chosen, param=param)
     if any(chosen in each for each in taken):
-        raise InvalidRequest(f"The thread has two messages {chosen!r} then.", param=param)
+        raise InvalidRequest(
+            f"The thread has a message {chosen!r} already: send no id, or another one.", param=param
+        )

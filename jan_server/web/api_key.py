@@ -31,4 +31,4 @@ class ApiKey:
         key = token.strip() if scheme.lower() == b"bearer" else sent.get(b"x-api-key", b"")
         # In constant time: how long a refusal takes tells nothing about the key.
         if not hmac.compare_digest(key, self._key):
-            raise Unauthorized
+            raise Unauthorized(sent=bool(key))

@@ -104,6 +104,7 @@ class Table(Generic[C]):
         places = _places(routes, prefix)
         self._exact = {p.pattern.text.rstrip("/"): Found(p, {}) for p in places if p.pattern.fixed}
         self._with_ids = [place for place in places if not place.pattern.fixed]
+        self._forms = _common_forms(places)
         longest = max((place.pattern.slashes for place in self._with_ids), default=0)
         self._by_slashes = [self._that_may_have(slashes) for slashes in range(longest + 1)]
 
@@ -117,6 +118,10 @@ class Table(Generic[C]):
             if (ids := place.pattern.match(path)) is not None:
                 return Found(place, ids)
         return None
+
+    def form_beside(self, path: str) -> ErrorForm:
+        """Of errors where no place is: that of all its neighbours, if they share one."""
+        return self._forms.get(_first(path), OUR_FORM)
 
     def _that_may_have(self, slashes: int) -> list[Place[C]]:
         return [place for place in self._with_ids if place.pattern.may_have(slashes)]
@@ -132,6 +137,18 @@ def _places(routes: Sequence[Route[C]], prefix: str) -> list[Place[C]]:
             raise ValueError(f"two routes for {route.method} {pattern.text}")
         rows[route.method] = route
     return [Place(*item) for item in sorted(table.items(), key=lambda item: item[0].rank)]
+
+
+def _common_forms(places: Sequence[Place[C]]) -> dict[str, ErrorForm]:
+    """By the first segment of paths, where all that begin with it have the same."""
+    forms: dict[str, set[ErrorForm]] = {}
+    for place in places:
+        forms.setdefault(_first(place.pattern.text), set()).add(place.error_form)
+    return {segment: of_all.pop() for segment, of_all in forms.items() if len(of_all) == 1}
+
+
+def _first(path: str) -> str:
+    return path.removeprefix("/").partition("/")[0]
 
 
 class Router(Generic[C]):
@@ -173,7 +190,7 @@ class Router(Generic[C]):
     def error_form(self, scope: Scope) -> ErrorForm:
         """How this request's errors are told: all methods of a path do it in the same way."""
         found = self._find(scope)
-        return found.place.error_form if found else OUR_FORM
+        return found.place.error_form if found else self._table.form_beside(raw_path(scope))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

@@ -118,7 +118,7 @@ class Guard:
         if not self._allow(name, local):
             raise HostNotAllowed(
                 f"This server does not answer to the name {name[:100]!r}. Use localhost or an IP "
-                "address, or add the name to the allowed hosts."
+                "address, or allow the name with --allowed-host."
             )
 
     def _check_origin(self, sent: Fields) -> None:
@@ -129,8 +129,8 @@ class Guard:
         own = origin.partition("://")[2] == sent[b"host"].decode("latin-1") and origin != "null"
         if not own and origin not in self._origins:
             raise OriginNotAllowed(
-                f"Pages of {origin[:100]!r} may not do this. If you trust it, add it to the "
-                "allowed origins."
+                f"Pages of {origin[:100]!r} may not do this. If you trust it, allow it with "
+                "--allowed-origin."
             )
 
     def _check_intent(self, sent: Fields) -> None:

@@ -43,8 +43,6 @@ def repo(name: str, file: str | None = None, revision: str = "main") -> Referenc
         (f"https://h/m.gguf#sha256={SUM}", Address(url="https://h/m.gguf", sha256=SUM)),
         ("https://huggingface.co/", None),
         ("https://huggingface.co/org", None),
-        ("http://h/m.gguf", None),
-        ("ftp://h/m.gguf", None),
         ("model", None),
         ("a/b/c", None),
         ("org/../x", None),
@@ -61,6 +59,12 @@ def test_what_a_name_means(text: str, reference: Any, monkeypatch: pytest.Monkey
 def test_another_address_must_have_its_sum(end: str) -> None:
     with pytest.raises(InvalidRequest, match="add `#sha256=` and the 64 digits of its sum"):
         parse(f"https://user:secret@h/m.gguf{end}")
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp"])
+def test_another_address_must_be_of_https(scheme: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{scheme}://h/m.gguf is not asked .* only https"):
+        parse(f"{scheme}://user:secret@h/m.gguf")
 
 
 def files(*names: str) -> list[RepositoryFile]:

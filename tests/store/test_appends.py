@@ -88,7 +88,7 @@ def test_a_chosen_id_is_compared_with_all_ids_read_once(root: Path, path: Path) 
     assert files.bytes_read >= size
     files.bytes_read = 0
     for taken in ("m0", "mine"):
-        with pytest.raises(InvalidRequest, match="two messages"):
+        with pytest.raises(InvalidRequest, match="has a message"):
             messages.append([{**HI, "id": taken}])
     messages.append([{**HI, "id": "other"}])
     with pytest.raises(InvalidRequest):

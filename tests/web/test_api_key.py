@@ -43,6 +43,8 @@ def test_the_key_opens(client, headers):
 )
 def test_without_the_key_it_is_a_401(client, headers):
     refused = client.get("/v1/threads", headers=headers)
+    is_told = "another one than you sent" in refused.json()["message"]
+    assert is_told == ("Bearer other" in headers.values())
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
     assert refused.headers["www-authenticate"] == "Bearer"
 

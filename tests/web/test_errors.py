@@ -49,7 +49,12 @@ async def refuse(context: None, request: Request) -> Response:
 
 
 def test_an_api_with_errors_of_another_form_has_them_whoever_raises_them() -> None:
-    rows = [Route("POST", "/other", refuse, error_form=PLAIN), Route("POST", "/ours", refuse)]
+    rows = [
+        Route("POST", "/other", refuse, error_form=PLAIN),
+        Route("POST", "/other/more", refuse, error_form=PLAIN),
+        Route("POST", "/ours", refuse),
+        Route("POST", "/ours/too", refuse, error_form=PLAIN),
+    ]
     app = stack(Router(rows, None), api_key="k")
     keyed = {"x-api-key": "k"}
     assert ask(app, "POST", "/other", headers=keyed).json() == {"error": "no"}
@@ -59,7 +64,12 @@ def test_an_api_with_errors_of_another_form_has_them_whoever_raises_them() -> No
     refused = ask(app, "POST", "/other")
     assert (refused.status, list(refused.json())) == (401, ["error"])
     assert ask(app, "POST", "/ours", headers=keyed).json()["message"] == "no"
-    assert ask(app, "POST", "/nowhere", headers=keyed).json()["error"]["code"] == "route_not_found"
+    for nowhere in ("/nowhere", "/ours/nowhere"):
+        told = ask(app, "POST", nowhere, headers=keyed).json()
+        assert told["error"]["code"] == "route_not_found"
+    assert ask(app, "POST", "/other/nowhere", headers=keyed).json() == {
+        "error": "Nothing is at /other/nowhere."
+    }
 
 
 @pytest.mark.parametrize(
