@@ -64,6 +64,7 @@ async def pool_of(start: Starter, **settings: Any) -> AsyncIterator[Pool]:
     try:
         yield pool
     finally:
+        start.gate.set()  # A load that a failed test left would be waited for without end.
         await pool.close()
 
 
