@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -28,6 +28,9 @@ def base(data_folder: Path, echo: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 def chat(content: str, **more: Any) -> dict[str, Any]:
     return {"model": "echo", "messages": [{"role": "user", "content": content}], **more}
+
+
+OTHER = chat("other")["messages"]
 
 
 @contextmanager
@@ -124,15 +127,43 @@ def test_it_is_told_again_when_somebody_leaves_and_answered_in_its_turn(base: st
         ("/v1/completions", {"model": "echo", "prompt": "other"}),
         ("/v1/completions", {"model": "echo", "prompt": "other", "stream": True}),
         ("/v1/embeddings", {"model": "echo", "input": "other"}),
+        ("/v1/messages", {**chat("other"), "max_tokens": 9, "metadata": {"user_id": "second"}}),
+        ("/v1/responses", {"model": "echo", "input": "other", "store": False}),
+        ("/v1/responses", {"model": "echo", "input": "other", "store": False, "stream": True}),
+        ("/v1/threads/t/runs", {"model": "echo"}),
+        ("/v1/threads/runs", {"model": "echo", "thread": {"messages": OTHER}}),
     ],
 )
-def test_people_whom_a_program_names_take_turns(base: str, path: str, body: Any) -> None:
+def test_people_whom_a_program_names_take_turns(
+    base: str, write: Callable[..., Path], path: str, body: Any
+) -> None:
     """Whoever has something before us lets those who came after it go first."""
+    write("assistants/jan/assistant.json", {})
+    write("threads/t/messages.jsonl", json.dumps(OTHER[0]))
     with ExitStack() as stack:
         stack.enter_context(occupied(base))
         two = stack.enter_context(waiting(base, "two", user="second"))
         assert next(two) == ": queued, 0 ahead"
         stack.enter_context(asking(base, {**body, "user": "second"}, path))
+        while waiting_requests(base) < 2:
+            pass
+        three = stack.enter_context(waiting(base, "three", user="third"))
+        assert next(three) == ": queued, 1 ahead"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/chat", chat("other")),
+        ("/api/embed", {"model": "echo", "input": "other"}),
+    ],
+)
+def test_programs_that_speak_ollamas_api_take_turns(base: str, path: str, body: Any) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(occupied(base))
+        two = stack.enter_context(waiting(base, "two"))
+        assert next(two) == ": queued, 0 ahead"
+        stack.enter_context(asking(base, body, path))
         while waiting_requests(base) < 2:
             pass
         three = stack.enter_context(waiting(base, "three", user="third"))

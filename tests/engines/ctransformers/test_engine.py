@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -263,6 +264,16 @@ def test_an_embedding_reuses_only_whole_chunks(tiny: Tiny, load: Load) -> None:
     assert begun(list(model.embed(model.tokenize(LONG)))) == 64
 
 
+def test_the_parts_take_some_time_and_no_more_than_the_whole(tiny: Tiny, load: Load) -> None:
+    model = load(tiny("bpe tied"))
+    begun = time.perf_counter()
+    finished = events_of(model, LONG)[-1]
+    whole = time.perf_counter() - begun
+    assert isinstance(finished, Finished)
+    assert min(finished.prompt_seconds, finished.answer_seconds) > 0
+    assert finished.prompt_seconds + finished.answer_seconds < whole
+
+
 def test_the_answer_is_reused_by_the_next_turn(tiny: Tiny, load: Load) -> None:
     model = load(tiny("bpe tied"))
     prompt = "<|im_start|>user\nHello world<|im_end|>\n"
@@ -428,6 +439,13 @@ def test_a_stop_string_within_what_is_forced_ends_the_answer(tiny: Tiny, load: L
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.reason == "stop"
+
+
+def test_nothing_is_forced_behind_a_stop_string(tiny: Tiny, load: Load) -> None:
+    form = Constraint(kind="regex", text="wqqqqqqqq")
+    finished = events_of(load(tiny("bpe tied")), LONG, constraint=form, stop=("qq",))[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.completion_tokens) == ("stop", 3)
 
 
 def test_sampled_answers_differ_by_seed(tiny: Tiny, load: Load) -> None:
