@@ -13,12 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, Protocol, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET
 
 from jan_server.errors import InvalidRequest
+from jan_server.store import expiry
+from jan_server.store.deletion import Deletion
+from jan_server.store.restoring import Restored as Back
 from jan_server.types.page import PageQuery
+from jan_server.types.trash import Restored, TrashDeletion
 
 Order = Literal["asc", "desc"]
 
@@ -56,6 +61,14 @@ LISTS: dict[str, dict[Client, ListDefaults]] = {
     "runs": OLDEST_FIRST,
     "steps": OLDEST_FIRST,
 }
+
+RESTORED = {
+    "thread": "/v1/threads/{id}",
+    "assistant": "/v1/assistants/{id}",
+    "model": "/v1/models/{id}",
+    "message": "/v1/threads/{thread}/messages/{id}",
+}
+"""Where what is back is found."""
 
 
 NO_PAGE = PageQuery()
@@ -341,6 +354,35 @@ def model(
             "parameters": dict,
             "metadata": dict,
         },
+    )
+
+
+def deletion(item: Deletion, *, trash_days: float) -> TrashDeletion:
+    """`trash_days` are how long deletions are kept, as for expiry.expires_at."""
+    expires_at = expiry.expires_at(item, days=trash_days)
+    return TrashDeletion(
+        id=item.id,
+        kind=item.kind,
+        resource_id=item.resource_id,
+        thread_id=item.thread_id or UNSET,
+        path=item.home,
+        deleted_at=int(item.deleted_at),
+        expires_at=None if expires_at is None else int(expires_at),
+        bytes=item.bytes,
+        files=item.files,
+    )
+
+
+def restored(id: str, back: Back) -> Restored:
+    """What the deletion of that id has become."""
+    path = quote(back.id, safe="/" if back.kind == "model" else "")
+    thread = quote(back.thread_id or "", safe="")
+    return Restored(
+        id=id,
+        kind=back.kind,
+        resource_id=back.id,
+        thread_id=back.thread_id or UNSET,
+        url=RESTORED[back.kind].format(id=path, thread=thread),
     )
 
 

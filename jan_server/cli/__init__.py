@@ -26,6 +26,7 @@ COMMANDS = (
     Row("run", "Chats", "Chat with a model in the terminal, or have it answer one prompt."),
     Row("watch", "Chats", "Answer what is written into threads by hand."),
     Row("threads", "Chats", "Read the threads of the data folder: list, show, search."),
+    Row("trash", "Care", "Show what was deleted, and put it back: list, restore."),
     Row("doctor", "Care", "Say what is wrong in the data folder, and mend it."),
     Row("torture", "Care", "Kill a server again and again: does it lose anything?"),
     Row("version", "Care", "Say which version this is."),

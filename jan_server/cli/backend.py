@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from jan_server import representations
 from jan_server.cli.client import Client, quoted, running_server
 from jan_server.cli.options import check_there
 from jan_server.engines.pooled import Seen
@@ -20,6 +21,7 @@ from jan_server.models import Models
 from jan_server.services import Services
 from jan_server.settings import Settings
 from jan_server.types.model import DeletedModel, StoppedModel
+from jan_server.types.trash import Restored
 
 
 class Backend(Protocol):
@@ -49,6 +51,10 @@ class Backend(Protocol):
         """Raises as Removing.remove."""
         ...
 
+    def restore(self, deletion: str) -> Restored:
+        """Raises as Store.restore."""
+        ...
+
 
 class FolderBackend:
     """No server runs. Nothing is written, unless a model is removed."""
@@ -71,6 +77,11 @@ class FolderBackend:
         services = Services(self._settings)
         services.store.check_writable()
         return asyncio.run(services.removing.remove(id, now=now))
+
+    def restore(self, deletion: str) -> Restored:
+        store = Services(self._settings).store
+        store.check_writable()
+        return representations.restored(deletion, store.restore(deletion))
 
 
 class ServerBackend:
@@ -95,6 +106,9 @@ class ServerBackend:
         return self._client.ask(
             "DELETE", f"/v1/models/{quoted(id)}", query=query, type=DeletedModel
         )
+
+    def restore(self, deletion: str) -> Restored:
+        return self._client.ask("POST", f"/v1/trash/{quoted(deletion)}/restore", type=Restored)
 
 
 @contextmanager

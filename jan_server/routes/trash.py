@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
-from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,21 +20,12 @@ from jan_server.errors import (
     PreconditionFailed,
 )
 from jan_server.services import Services
-from jan_server.store import expiry
 from jan_server.store.deletion import Deletion
 from jan_server.store.document import etag
-from jan_server.store.restoring import Restored as Back
 from jan_server.types.trash import FreedDeletion, Restored, Trash, TrashDeletion
 from jan_server.web.conditions import resource_response
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
-
-URLS = {
-    "thread": "/v1/threads/{id}",
-    "assistant": "/v1/assistants/{id}",
-    "model": "/v1/models/{id}",
-    "message": "/v1/threads/{thread}/messages/{id}",
-}
 
 
 async def list_trash(services: Services, _request: Request) -> Response:
@@ -57,15 +46,7 @@ async def get_deletion(services: Services, request: Request) -> Response:
 async def restore_deletion(services: Services, request: Request) -> Response:
     id = request.path_params["deletion_id"]
     back = await asyncio.to_thread(services.store.restore, id)
-    return json_response(
-        Restored(
-            id=id,
-            kind=back.kind,
-            resource_id=back.id,
-            thread_id=back.thread_id or UNSET,
-            url=_url(back),
-        )
-    )
+    return json_response(representations.restored(id, back))
 
 
 async def free_deletion(services: Services, request: Request) -> Response:
@@ -79,23 +60,7 @@ async def free_deletion(services: Services, request: Request) -> Response:
 
 
 def _shown(services: Services, item: Deletion) -> TrashDeletion:
-    expires_at = expiry.expires_at(item, days=services.settings.trash_days)
-    return TrashDeletion(
-        id=item.id,
-        kind=item.kind,
-        resource_id=item.resource_id,
-        thread_id=item.thread_id or UNSET,
-        path=item.home,
-        deleted_at=int(item.deleted_at),
-        expires_at=None if expires_at is None else int(expires_at),
-        bytes=item.bytes,
-        files=item.files,
-    )
-
-
-def _url(back: Back) -> str:
-    id = quote(back.id, safe="/" if back.kind == "model" else "")
-    return URLS[back.kind].format(id=id, thread=quote(back.thread_id or "", safe=""))
+    return representations.deletion(item, trash_days=services.settings.trash_days)
 
 
 ROUTES = [

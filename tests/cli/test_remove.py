@@ -45,7 +45,8 @@ def test_a_model_goes_to_the_trash_and_all_is_told(run, tiny, data_folder):
             "models/tiny/notes.txt: in the trash, 8 B (not the model's, but in its folder)",
             "models/tiny/tiny.gguf: in the trash, 336.6 kB",
             "tiny is removed: 336.6 kB in the trash.",
-            f"What is in the trash comes back with POST /v1/trash/{deletion(data_folder)}/restore.",
+            "What is in the trash comes back with: "
+            f"python -m jan_server trash restore {deletion(data_folder)}",
         ],
     )
 
