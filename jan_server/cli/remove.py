@@ -60,7 +60,8 @@ def told(done: DeletedModel) -> Iterator[str]:
     sums += [f"{size(trashed)} in the trash"] if trashed else []
     yield f"{printable(done.id)} is removed: {', '.join(sums) or 'nothing was freed'}."
     if trashed:
-        yield f"What is in the trash comes back with: python -m jan_server trash restore {done.deletion}"
+        command = f"python -m jan_server trash restore {done.deletion}"
+        yield f"What is in the trash comes back with: {command}"
 
 
 def _sum(files: list[RemovedFile], fate: str) -> int:
