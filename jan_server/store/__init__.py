@@ -115,7 +115,7 @@ __all__ = [
 
 
 class Store:
-    """One data folder. `open` it before use; it holds nothing open, so there is no `close`.
+    """One data folder. `open` it before use, and `close` it when it has changed something.
 
     `publish` is told what changes, from any thread. `bodies` give, by the kind's name, the JSON
     that lists answer for a document. A `read_only` one writes nothing below the data folder.
@@ -383,6 +383,7 @@ class Store:
             show=partial(self._views.view, place),
             publish=publish,
             companion_changed=self._companion_changed(kind, publish),
+            forgotten=self._forget_messages,
         )
         return Collection(
             place,
@@ -399,27 +400,29 @@ class Store:
             return partial(tell_messages, self.messages, publish)
         return partial(tell_weights, publish)  # An assistant has none: never called.
 
+    def _forget_messages(self, folder: Path) -> None:
+        self._shared.told.forget(folder / paths.MESSAGES)
+
     def _give_back(self, path: Path, seen: bytes, later: bytes) -> None:
         files, home = self._own_files, path.parent
         if not home.is_dir():
             kept = torn.keep(files, self._work / "torn", later, thread=home.name)
             logger.warning("what came late for %s is kept as %s", path, kept)
             return
-        with self._locks.hold(self.threads.place.shown(home)):
+        with self._locks.hold(self._lock_of(home)):
             merging.give_back(files, path, seen, later)
+
+    def _lock_of(self, folder: Path) -> str:
+        """The name of a resource's lock; where a link led to its file, one of its own."""
+        places = (collection.place for collection in self.collections)
+        place = next((place for place in places if place.is_above(folder)), None)
+        return place.shown(folder) if place else str(folder)
 
     def _tell_again(self, path: Path) -> None:
         if self._later.is_closed:
             return  # Nobody listens any more.
 
-        def tell() -> None:
-            match self.threads.index.tell_again(path.parent):
-                case None:
-                    self._shared.told.forget(path)
-                case False:
-                    self._tell_again(path)
-
-        self._later.call(QUIET, tell)
+        self._later.call(QUIET, partial(self.threads.index.tell_again, path.parent))
 
     def _first_message_time(self, folder: Path) -> float | None:
         path = folder / paths.MESSAGES

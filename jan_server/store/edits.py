@@ -65,7 +65,7 @@ class Edits:
                     return None
                 return history.raw[: at.start] + after.raw + history.raw[at.end :]
 
-            self._rewrite(folder, history, edit, told=[after])
+            self._rewrite(folder, history, edit, id=id, told=[after])
             self._publish(folder, "updated", after)
             return after
 
@@ -83,7 +83,7 @@ class Edits:
                 return history.raw[:start] + history.raw[end:]
 
             with self._kept_in_trash(folder, place):
-                self._rewrite(folder, history, edit)
+                self._rewrite(folder, history, edit, id=id)
             self._publish(folder, "deleted", place.message)
             return place.message
 
@@ -105,7 +105,7 @@ class Edits:
                 behind = at.end if at else None
                 return with_line(history.raw, line, after=behind, is_first=after is None)
 
-            self._rewrite(folder, history, edit, told=[message])
+            self._rewrite(folder, history, edit, id=message.id, told=[message])
             self._publish(folder, "created", message)
             return message
 
@@ -132,9 +132,15 @@ class Edits:
         return None
 
     def _rewrite(
-        self, folder: Path, history: History, edit: Edit, *, told: Sequence[Message] = ()
+        self,
+        folder: Path,
+        history: History,
+        edit: Edit,
+        *,
+        id: str,
+        told: Sequence[Message] = (),
     ) -> None:
-        """`told` are the messages that are told of then."""
+        """`id` is the message that it is about; `told` are those that are told of then."""
         ours = edit(history)
         assert ours is not None  # It was made for these bytes.
 
@@ -144,6 +150,7 @@ class Edits:
         path = self._lines.path(folder)
         with self._shared.threads.index.writing(folder) as writing:
             written = merging.replace(self._shared.files, path, ours, base=history.raw, merge=merge)
+            self._shared.told.settle(path, id)
             is_known = written.is_ours and self._lines.wrote(
                 folder, ours, written.signature, base=history.raw
             )

@@ -44,6 +44,10 @@ CompanionChanged = Callable[[Entry, Signature | None, Cause], Signature | None]
 """Told with the old signature, when the entry has the new one. Answers which one was told of."""
 
 
+def unforgotten(_folder: Path) -> None:
+    """For those who keep nothing of a resource."""
+
+
 class Writing(msgspec.Struct):
     """What our change of a resource comes to, when that is known without looking.
 
@@ -67,6 +71,7 @@ class Index:
         show: Show,
         publish: Publish = events.unheard,
         companion_changed: CompanionChanged = lambda entry, _old, _cause: entry.companion,
+        forgotten: Callable[[Path], None] = unforgotten,
     ) -> None:
         self.place = place
         self._root = str(place.root)
@@ -75,10 +80,12 @@ class Index:
         self._show = show
         self._publish = publish
         self._companion_changed = companion_changed
+        self._forgotten = forgotten
         self._entries = Entries(place.kind.layout)
         self._looked_through: dict[str, Signature | None] = {}
         self._ours: Counter[str] = Counter()
         self._missed: set[str] = set()
+        self._untold: set[str] = set()
         self._teller: int | None = None
         self._guard = threading.RLock()
         self._scanning = threading.Lock()
@@ -218,20 +225,15 @@ class Index:
             if not self._ours[where]:
                 self._look_at_companion(where)
 
-    def tell_again(self, folder: Path) -> bool | None:
-        """Not all that changed beside the document was told. Whether it is now; None: it is gone.
-
-        Not while a change of ours is under way.
-        """
+    def tell_again(self, folder: Path) -> None:
+        """Not all that changed beside the document was told. While we change it: at the end."""
         where = self.place.where(folder)
         with self._guard:
             entry = self._entries.at(where)
-            if entry is None:
-                return None
             if self._ours[where]:
-                return False
-            self._tell_of_companion(entry, entry.companion, "file")
-            return True
+                self._untold.add(where)
+            elif entry is not None:
+                self._tell_of_companion(entry, entry.companion, "file")
 
     @contextmanager
     def holding(self, folder: Path) -> Iterator[Signature | None]:
@@ -286,6 +288,9 @@ class Index:
                     self._missed.discard(where)
                 if is_taken and is_missed:
                     self.look(folder)
+                if where in self._untold:
+                    self._untold.discard(where)
+                    self.tell_again(folder)
 
     def _read(self, where: str, folder: Path, cause: Cause) -> Reading:
         is_noted = cause == "api" or not self._ours[where]
@@ -429,6 +434,7 @@ class Index:
         if entry is None or not self._is_here():
             return
         readdressed = self._entries.remove(where)
+        self._forgotten(self.place.path / where)
         before = {old_id for _, old_id in readdressed} | ({entry.id} if is_known else set())
         self._follow_ids(readdressed, before, cause)
 

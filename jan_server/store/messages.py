@@ -205,6 +205,10 @@ class Messages:
         path = self._lines.path(folder)
         told, size = self._shared.told.of(path), signature.size if signature else 0
         there = signature_at(path)
+        is_shorter = (there.size if there else 0) < size
+        if told is None and is_shorter and self._shared.told.may_be_filled(path):
+            self._shared.tell_again(path)
+            return Changes((), signature, are_all=True)
         if told is None and there is not None and there.size > MAX_UNKNOWN:
             self._shared.told.forget(path)
             added = self._lines.added_since(folder, size)

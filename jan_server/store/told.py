@@ -53,6 +53,7 @@ class Told:
         self._guard = threading.Lock()
         self._known: OrderedDict[Path, _Known] = OrderedDict()
         self._missing: dict[Path, dict[str, _Missing]] = {}
+        self._shorter: dict[Path, float] = {}
         self._weight = 0
 
     def __repr__(self) -> str:
@@ -68,7 +69,8 @@ class Told:
 
     def missing(self, path: Path) -> Sequence[Message]:
         """Messages that were told of and were not there at the last look."""
-        return [each.message for each in self._missing.get(path, {}).values()]
+        with self._guard:
+            return [each.message for each in self._missing.get(path, {}).values()]
 
     def keep(self, path: Path, signature: Signature | None, history: History) -> None:
         """From now on this is what was told; but for what is missing."""
@@ -113,6 +115,17 @@ class Told:
             missing = self._missing.setdefault(path, {})
             missing |= {message.id: _Missing(message, now) for message in messages}
 
+    def settle(self, path: Path, id: str) -> None:
+        """That message was there: what we make of it now is told by ourselves."""
+        with self._guard:
+            self._missing.get(path, {}).pop(id, None)
+
+    def may_be_filled(self, path: Path) -> bool:
+        """Of a file that is shorter than what was told, when that is not known: for a moment."""
+        now = time.monotonic()
+        with self._guard:
+            return now - self._shorter.setdefault(path, now) < QUIET
+
     def long_gone(
         self, path: Path, gone: Iterable[Message], *, looked_for: Iterable[Message]
     ) -> Sequence[Message]:
@@ -138,6 +151,7 @@ class Told:
         """The thread is gone, or too much has changed."""
         with self._guard:
             self._missing.pop(path, None)
+            self._shorter.pop(path, None)
             known = self._known.pop(path, None)
             self._weight -= known.weight if known else 0
 
@@ -151,6 +165,7 @@ class Told:
         return known.history
 
     def _keep(self, path: Path, known: _Known) -> None:
+        self._shorter.pop(path, None)
         old = self._known.get(path)
         self._weight += known.weight - (old.weight if old else 0)
         self._known[path] = known

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from jan_server.events import Event
-from jan_server.store import Store
+from jan_server.store import Messages, Store
 from jan_server.store.files import Files
 from jan_server.store.history import History
 from jan_server.store.signature import TICK, Signature
@@ -100,6 +101,29 @@ def test_a_file_that_is_emptied_and_filled_again_is_no_news(
     assert by_others(told) == []
 
 
+@pytest.mark.parametrize("cut", [Path.unlink, lambda path: write(path, A[:9])])
+def test_one_that_nobody_has_read_may_be_filled_again_too(
+    cut: Callable[[Path], object], store: Store, path: Path, told: list[Event]
+) -> None:
+    cut(path)
+    store.look([path])
+    write(path, A)
+    store.look([path])
+    store.threads.index.tell_again(path.parent)
+    assert by_others(told) == []
+    cut(path)
+    store.look([path])
+    until(lambda: ("deleted", "a") in by_others(told))
+
+
+def test_that_one_that_nobody_has_read_stays_shorter_is_told(
+    store: Store, path: Path, told: list[Event]
+) -> None:
+    path.unlink()
+    store.look([path])
+    until(lambda: by_others(told) == [("updated", "one")])
+
+
 def test_a_file_that_stays_empty_is_told_soon(store: Store, path: Path, told: list[Event]) -> None:
     store.messages("one").list()
     write(path, b"")
@@ -135,8 +159,51 @@ def test_a_long_file_that_nobody_read_is_told_of_as_far_as_it_grew(
     assert by_others(told) == [("created", "a")]
     write(path, line)
     store.look([path])
-    assert by_others(told) == [("created", "a"), ("updated", "one")]
+    until(lambda: by_others(told) == [("created", "a"), ("updated", "one")])
     assert ours.id not in str(by_others(told))
+
+
+@pytest.mark.parametrize(
+    "change", [Messages.delete, lambda messages, id: messages.modify(id, {"content": "again"})]
+)
+def test_what_we_do_next_to_a_message_is_not_told_as_theirs(
+    change: Callable[[Messages, str], object], store: Store, path: Path, told: list[Event]
+) -> None:
+    [ours] = store.messages("one").append([NEW])
+    change(store.messages("one"), ours.id)
+    time.sleep(2 * QUIET)
+    store.threads.index.tell_again(path.parent)
+    assert by_others(told) == []
+
+
+def test_what_we_are_writing_is_not_told_as_theirs(
+    store: Store, path: Path, told: list[Event]
+) -> None:
+    with store.messages("one").appends().begun([[NEW]]) as begun:
+        assert begun is not None
+        store.threads.index.tell_again(path.parent)
+        with path.open("ab") as file:
+            file.write(b'{"id":"theirs","role":"user","content":"a"}\n')
+        begun.flush()
+        begun.finish()
+    assert [(event.change, event.cause) for event in told] == [
+        ("created", "api"),
+        ("created", "file"),
+    ]
+
+
+def test_what_a_thread_held_is_not_told_of_another_one_in_its_place(
+    store: Store, path: Path, told: list[Event]
+) -> None:
+    store.messages("one").list()
+    shutil.rmtree(path.parent)
+    store.look([path.parent])
+    write(path, A.replace(b'"a"', b'"b"'))
+    store.look([path.parent])
+    told.clear()
+    store.messages("one").append([NEW])
+    store.threads.index.tell_again(path.parent)
+    assert by_others(told) == []
 
 
 def test_a_line_that_another_program_is_writing_is_waited_for(store: Store, path: Path) -> None:
