@@ -392,7 +392,8 @@ class Files:
                     f"just before could not be read ({error.strerror})."
                 ) from error
             if self._late is not None:
-                self._late.hold(os.dup(old), target, displaced)
+                with contextlib.suppress(OSError):  # No more files may be open.
+                    self._late.hold(os.dup(old), target, displaced)
             return displaced
 
     def _write_new(

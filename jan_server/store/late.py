@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,13 +27,16 @@ from typing import NamedTuple
 from jan_server.errors import JanError
 from jan_server.store.later import Later
 
+if sys.platform != "win32":
+    import fcntl
+
 logger = logging.getLogger(__name__)
 
 DELAY = 0.5
 """Seconds. A program that is put off between finding a file and opening it takes milliseconds."""
 
 MOST = 256
-"""Files that are held open at once: of any others what has come is given back at once."""
+"""Files that are held open at once: any others are looked at without delay, and held no longer."""
 
 GiveBack = Callable[[Path, bytes, bytes], object]
 """Of the file that took the name: what the displaced one held when it was displaced, and later."""
@@ -54,6 +57,7 @@ class LateWriters:
         self._later = later
         self._delay = delay
         self._held: set[int] = set()
+        self._end_of_waiting: float | None = None
 
     def __repr__(self) -> str:
         return f"<LateWriters, {len(self._held)} files are held>"
@@ -65,8 +69,9 @@ class LateWriters:
         """
         is_named = name is not None and has_writer(fd)
         held = _Held(fd, target, seen, name if is_named else None)
+        delay = 0 if len(self._held) >= MOST else self._delay
         self._held.add(fd)
-        self._later.call(self._delay, partial(self._look, held))
+        self._later.call(delay, partial(self._look, held))
         return is_named
 
     def afterwards(self, what: Callable[[], object]) -> None:
@@ -83,8 +88,10 @@ class LateWriters:
         self._end(held)
 
     def _wait_for_writers(self, fd: int) -> None:
-        end = time.monotonic() + self._delay
-        while has_writer(fd) and time.monotonic() < end:
+        """For a moment at the end, and one for all of them."""
+        if self._end_of_waiting is None:
+            self._end_of_waiting = time.monotonic() + self._delay
+        while has_writer(fd) and time.monotonic() < self._end_of_waiting:
             time.sleep(0.01)
 
     def _end(self, held: _Held) -> None:
@@ -106,6 +113,8 @@ class LateWriters:
 
 def has_writer(fd: int) -> bool:
     """Whether a program has the file open for writing. False where that is not to be known."""
+    if sys.platform == "win32":
+        return False
     if not hasattr(fcntl, "F_SETLEASE"):
         return False
     try:

@@ -10,6 +10,7 @@ what comes of that takes the file's place; where that cannot be, the bytes stay 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -65,7 +66,8 @@ def replace(files: Files, path: Path, ours: bytes, *, base: bytes, merge: Merge)
         return Written(signature, is_ours)
     signature, again = files.replace(path, merged, expected=ours)
     if again is None:
-        _remove_if_kept(files, path, copy, _added_lines(path, base, displaced))
+        added = _missing(base, _lines(displaced)) if path.suffix == LINES else ()
+        _remove_if_kept(files, path, copy, added, beside=base)
     else:
         _tell(path, copy)
         _tell(path, keep_conflict(files, path, again))
@@ -84,20 +86,23 @@ def give_back(files: Files, path: Path, seen: bytes, later: bytes) -> None:
     if path.suffix != LINES or not is_longer or not path.exists():
         _tell(path, put_beside(files, path, later))
         return
-    added = _missing(files, path, _added_lines(path, seen, later))
-    if added:
-        copy = put_beside(files, path, _joined(added))
-        files.append(path, _joined(added))
-        _remove_if_kept(files, path, copy, added)
+    there = _read(files, path) or b""
+    missing = _missing(there, _lines(later[len(seen) :]), beside=seen)
+    if missing:
+        copy = put_beside(files, path, _joined(missing))
+        files.append(path, _joined(missing))
+        _remove_if_kept(files, path, copy, missing, beside=there)
 
 
-def _remove_if_kept(files: Files, path: Path, copy: Path, lines: Sequence[bytes]) -> None:
+def _remove_if_kept(
+    files: Files, path: Path, copy: Path, lines: Sequence[bytes], *, beside: bytes
+) -> None:
     """It is merged. But a program that read the file while it was hidden may write that back: so
     the copy stays for a moment, and for good when lines of it are gone by then.
     """
 
     def settle() -> None:
-        if _missing(files, path, lines):
+        if _missing(_read(files, path) or b"", lines, beside=beside):
             _tell(path, copy)
         else:
             files.remove(copy)
@@ -144,17 +149,20 @@ def _read(files: Files, path: Path) -> bytes | None:
         return None
 
 
-def _added_lines(path: Path, old: bytes, new: bytes) -> list[bytes]:
-    """Lines that only the new bytes have; none of a document, which is no lines."""
-    if path.suffix != LINES:
-        return []
-    known = set(old.split(b"\n"))
-    return [line for line in new.split(b"\n") if line.strip() and line not in known]
+def _lines(raw: bytes) -> list[bytes]:
+    return [line for line in raw.split(b"\n") if line.strip()]
 
 
-def _missing(files: Files, path: Path, lines: Sequence[bytes]) -> list[bytes]:
-    there = set((_read(files, path) or b"").split(b"\n")) if lines else set()
-    return [line for line in lines if line not in there]
+def _missing(raw: bytes, lines: Iterable[bytes], *, beside: bytes = b"") -> list[bytes]:
+    """Those of the lines that are not there beside the ones that were: two may be alike."""
+    there = Counter(_lines(raw))
+    there.subtract(_lines(beside))
+    missing = []
+    for line in lines:
+        there[line] -= 1
+        if there[line] < 0:
+            missing.append(line)
+    return missing
 
 
 def _joined(lines: Iterable[bytes]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -13,6 +14,8 @@ import pytest
 
 from jan_server.errors import DataFolderMissing, JanError, WriteFailed, WriteUncertain
 from jan_server.store.files import Files
+from jan_server.store.late import LateWriters
+from jan_server.store.later import Later
 from jan_server.store.signature import COARSE_TICK, TICK, Signature, signature_of
 from jan_server.store.system import CannotExchange, OperatingSystem
 from tests.store.failing import FailingSystem
@@ -125,6 +128,24 @@ def test_a_file_that_was_deleted_at_the_last_moment_is_there_again(path: Path) -
     files = Files(system=Neighbour(Path.unlink))
     assert files.replace(path, b"new", expected=b"old").displaced is None
     assert only(path) == "new"
+
+
+def test_what_is_displaced_need_not_be_held_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more files may be open."""
+    later = Later()
+    late = LateWriters(lambda *_: None, later=later)
+    monkeypatch.setattr(os, "dup", _too_many)
+    files = Files(system=PlainSystem(), late=late)
+    assert files.replace(path, b"new", expected=b"old").displaced is None
+    assert only(path) == "new"
+    assert repr(late) == "<LateWriters, 0 files are held>"
+    later.close()
+
+
+def _too_many(_fd: int) -> int:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 @pytest.mark.parametrize("system", [OperatingSystem(), PlainSystem()])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jan_server.errors import DiskFull
-from jan_server.store import Store, late
+from jan_server.store import Store, late, merging
 from jan_server.store.conflicts import is_conflict
-from jan_server.store.files import TEMPORARY
+from jan_server.store.files import TEMPORARY, Files
 from jan_server.store.late import MOST, LateWriters, has_writer
 from jan_server.store.later import Later
 from tests.store.conftest import until, write
@@ -28,12 +31,12 @@ def path(root: Path) -> Path:
     return found
 
 
-@pytest.fixture(params=[True, False])
-def lease(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the system tells who has a file open."""
-    if not request.param:
-        monkeypatch.delattr(late.fcntl, "F_SETLEASE")
-    return bool(request.param)
+@pytest.fixture(params=["linux", "darwin", "win32"])
+def platform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first tells who has a file open; the last has no fcntl at all."""
+    monkeypatch.setattr(late, "sys", SimpleNamespace(platform=request.param))
+    if request.param != "linux":
+        monkeypatch.delattr(late.fcntl, "F_SETLEASE", raising=False)
 
 
 def names(path: Path) -> list[str]:
@@ -44,7 +47,7 @@ def copies(path: Path) -> list[bytes]:
     return [path.with_name(name).read_bytes() for name in names(path) if is_conflict(name)]
 
 
-@pytest.mark.usefixtures("lease")
+@pytest.mark.usefixtures("platform")
 def test_a_line_that_is_appended_too_late_is_added(store: Store, path: Path) -> None:
     with path.open("ab") as file:
         store.messages("one").modify("a", {"content": "b"})
@@ -55,7 +58,7 @@ def test_a_line_that_is_appended_too_late_is_added(store: Store, path: Path) -> 
     assert sorted(names(path)) == ["messages.jsonl", "thread.json"]
 
 
-@pytest.mark.usefixtures("lease")
+@pytest.mark.usefixtures("platform")
 def test_a_file_that_is_written_anew_too_late_is_kept_beside(store: Store, root: Path) -> None:
     """Today's Jan: truncated before the replacement, written after it."""
     path = root / "threads/one/thread.json"
@@ -65,6 +68,48 @@ def test_a_file_that_is_written_anew_too_late_is_kept_beside(store: Store, root:
         file.write(b'{"title":"theirs"}')
     until(lambda: copies(path) == [b'{"title":"theirs"}'])
     assert store.threads.get("one").value["title"] == "ours"
+
+
+def test_so_is_that_of_an_assistant(store: Store, root: Path) -> None:
+    path = root / "assistants/jan/assistant.json"
+    with path.open("r+b") as file:
+        store.assistants.change("jan", {"name": "ours"})
+        file.truncate(0)
+        file.write(b'{"name":"theirs"}')
+    store.close()
+    assert copies(path) == [b'{"name":"theirs"}']
+
+
+def test_what_a_link_leads_to_is_kept_beside_that(store: Store, root: Path) -> None:
+    path, link = root / "shared/thread.json", root / "threads/one/thread.json"
+    write(path, '{"title":"One"}')
+    link.unlink()
+    link.symlink_to(path)
+    with path.open("r+b") as file:
+        store.threads.change("one", {"title": "ours"})
+        file.truncate(0)
+        file.write(b'{"title":"theirs"}')
+    store.close()
+    assert copies(path) == [b'{"title":"theirs"}']
+
+
+def test_a_line_that_is_there_already_is_said_again(store: Store, path: Path) -> None:
+    yes = b'{"role":"user","content":"yes"}\n'
+    write(path, A + yes)
+    with path.open("ab") as file:
+        store.messages("one").modify("a", {"content": "b"})
+        file.write(yes + yes)
+    store.close()
+    assert path.read_bytes().count(yes) == 3
+    assert copies(path) == []
+
+
+def test_the_file_may_be_gone_a_moment_later(path: Path) -> None:
+    settle = merging.give_back(Files(fsync=False), path, A, A + LATE)
+    assert settle is not None
+    path.unlink()
+    settle()
+    assert copies(path) == [LATE]
 
 
 def test_lines_that_are_written_over_again_stay_beside(store: Store, path: Path) -> None:
@@ -162,6 +207,41 @@ def test_no_more_files_are_held_than_may_be(tmp_path: Path) -> None:
     for file in files:
         file.close()
     until(lambda: len(kept) == MOST + 1)
+
+
+def test_what_nobody_writes_to_is_let_go_when_there_is_no_room(tmp_path: Path) -> None:
+    later = Later()
+    held = LateWriters(lambda *_: None, later=later, delay=3600)
+    for number in range(MOST + 9):
+        path = tmp_path / str(number)
+        path.write_bytes(b"seen")
+        held.hold(os.open(path, os.O_RDONLY), tmp_path / "target", b"seen")
+    until(lambda: repr(held) == f"<LateWriters, {MOST} files are held>")
+    later.close()
+    assert repr(held) == "<LateWriters, 0 files are held>"
+
+
+def test_at_the_end_all_writers_are_waited_for_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    waits_before: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        time.sleep(seconds)
+
+    monkeypatch.setattr(late, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    later = Later()
+    held = LateWriters(lambda *_: waits_before.append(len(waits)), later=later, delay=0.1)
+    with contextlib.ExitStack() as files:
+        for number in range(3):
+            path = tmp_path / str(number)
+            file = files.enter_context(path.open("wb", buffering=0))
+            held.hold(os.open(path, os.O_RDONLY), tmp_path / "target", b"seen")
+            file.write(b"late")
+        later.close()
+    assert waits_before == 3 * [len(waits)]
 
 
 def test_another_program_that_has_it_open_is_known(tmp_path: Path) -> None:
