@@ -102,13 +102,17 @@ class Histories:
 
     def _keep(self, path: Path, kept: _Kept) -> None:
         with self._guard:
+            old = self._kept.get(path)
             self._kept[path] = kept
             self._kept.move_to_end(path)
+            if old is not None and old.history is not kept.history:
+                old.history.answers.clear()  # It may be held for what it was (told.py).
             self._make_room()
 
     def _make_room(self) -> None:
         while len(self._kept) > self._capacity or self._is_heavy():
-            self._kept.popitem(last=False)
+            _, dropped = self._kept.popitem(last=False)
+            dropped.history.answers.clear()
 
     def _is_heavy(self) -> bool:
         """More than one file is kept, and together they are too large."""

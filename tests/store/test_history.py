@@ -98,6 +98,18 @@ def test_answers_count_as_files_do(path: Path, tmp_path: Path, histories: Histor
     assert histories.last_seen(other) is history
 
 
+@pytest.mark.parametrize("other", ["messages.jsonl", "other.jsonl"])
+def test_answers_go_with_the_place_of_what_they_show(other: str, path: Path) -> None:
+    """Whoever else holds what the file was (told.py) holds no answers."""
+    histories = Histories(Files(fsync=False), capacity=1)
+    history = histories.read(path, shown="x")
+    histories.keep_answer(history, "all", b"[]")
+    assert histories.read(path, shown="x").answers == {"all": b"[]"}
+    path.with_name(other).write_bytes(LINE * 2)
+    histories.read(path.with_name(other), shown="y")
+    assert history.answers == {}
+
+
 @pytest.mark.parametrize(
     ("raw", "has"), [(b"", True), (b"x\n", True), (LINE + b"{}", True), (b"{}\n" + LINE, False)]
 )
