@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from http.client import HTTPConnection
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -51,6 +52,10 @@ def is_sorted(value):
 
 def texts(messages):
     return [message["content"][0]["text"]["value"] for message in messages]
+
+
+def found_by(api, id):
+    return {m["id"]: texts([m])[0] for m in api.get(f"/threads/{id}/messages")["data"]}
 
 
 def until(is_so):
@@ -162,6 +167,15 @@ class Events(threading.Thread):
         told = [event for event in list(self.told) if event.get("id") == id]
         return [event["change"] for event in told if event["cause"] == "file"]
 
+    def tell_gone(self, id: str) -> bool:
+        return self.by_others(id)[-1:] == ["deleted"]
+
+    def tell_of_two(self, id: str) -> bool:
+        """That others made a message that was there."""
+        changes = ["created", *self.by_others(id)]
+        kinds = [change for change in changes if change != "updated"]
+        return any(one == next == "created" for one, next in pairwise(kinds))
+
     @property
     def has_gaps(self) -> bool:
         return any(event.get("type") == "resync" for event in list(self.told))
@@ -196,6 +210,12 @@ class Ours:
         status, answer, _ = self._api.answer(self._saved, "PATCH", {"ours": self.number})
         assert status in (200, 409), answer  # 409: Jan has emptied the file this moment.
 
+    def untold(self, events: Events, found: dict[str, str]) -> set[str]:
+        """Those that are gone, or not as they were, and it was not told."""
+        gone = {id for id in self.texts.keys() - found.keys() if not events.tell_gone(id)}
+        changed = {id for id in self.texts.keys() & found.keys() if found[id] != self.texts[id]}
+        return gone | {id for id in changed if not events.by_others(id)}
+
     def work(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -222,9 +242,10 @@ def test_two_who_write_for_a_minute_lose_nothing_but_what_jan_cuts_off(data_fold
         # The last that happened is told.
         jan.say(id, "jan is done")
         until(lambda: any("jan is done" in json.dumps(event) for event in list(events.told)))
+        until(lambda: not ours.untold(events, found_by(api, id)))
     # After a restart all is as it was, and whatever was on its way has arrived.
     with served(Settings(data_folder=data_folder)) as base, Api(base, data_folder) as api:
-        found = {m["id"]: texts([m])[0] for m in api.get(f"/threads/{id}/messages")["data"]}
+        found = found_by(api, id)
         thread, api_title = api.get(f"/threads/{id}"), api.get(f"/threads/{saved}")["title"]
         reported = api.report(f"threads/{id}")
 
@@ -237,9 +258,9 @@ def test_two_who_write_for_a_minute_lose_nothing_but_what_jan_cuts_off(data_fold
     assert [text for text in said if counted[text] > 1] == []
     assert copies.keys() <= {line.split(" ")[0] for line in reported}
     # Of what we acknowledged each is there as it was, or it is told that others changed it or cut
-    # it off.
+    # it off; and what others made again was told to be gone.
     assert not events.has_gaps
-    missing = {m for m, text in ours.texts.items() if found.get(m) != text}
-    assert {m for m in missing if not events.by_others(m)} == set()
+    assert ours.untold(events, found) == set()
+    assert [m for m in ours.texts if events.tell_of_two(m)] == []
     assert texts(jan.messages(id))[-1] == "jan is done"
     assert (thread["title"], api_title) == ("Both", "Saved")

@@ -91,6 +91,7 @@ class TodaysJan:
         for message in messages:
             if message["id"] == id:
                 message["content"][0]["text"]["value"] = text
+                message["completed_at"] = int(time.time() * 1000)
         with self._messages_path(thread_id).open("wb", buffering=0) as file:
             file.write("".join(map(_line, messages)).encode())
 
@@ -125,9 +126,9 @@ def work(jan: TodaysJan, id: str, other: str, seconds: float) -> list[str]:
 def _change_first(jan: TodaysJan, id: str) -> None:
     """Not when a line is being written this very moment: it reads without any lock."""
     with contextlib.suppress(ValueError):
-        own = [m["id"] for m in jan.messages(id) if _text(m).startswith("jan")]
+        own = [m for m in jan.messages(id) if _text(m).startswith("jan")]
         if own:
-            jan.change(id, own[0], "jan 0")
+            jan.change(id, own[0]["id"], _text(own[0]))
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -105,10 +105,11 @@ def test_a_line_that_is_there_already_is_said_again(store: Store, path: Path) ->
 
 
 def test_the_file_may_be_gone_a_moment_later(path: Path) -> None:
-    settle = merging.give_back(Files(fsync=False), path, A, A + LATE)
-    assert settle is not None
+    later = Later()
+    files = Files(fsync=False, late=LateWriters(lambda *_: None, later=later))
+    merging.give_back(files, path, A, A + LATE)
     path.unlink()
-    settle()
+    later.close()
     assert copies(path) == [LATE]
 
 
