@@ -171,14 +171,15 @@ class Models:
     def default_id(self) -> str:
         """The model for requests that name none: as set, else the catalogue's, else the first.
 
-        A model without weights, such as the echo engine's, is never chosen by itself.
+        A model without weights, such as the echo engine's, is never chosen by itself, and one for
+        embeddings only where there is no other.
         """
         if self._settings.default_model:
             return self._settings.default_model
-        there = [model.id for model in self.list() if model.weights]
-        if not there or FALLBACK_DEFAULT in there:
+        there = [model for model in self.list() if model.weights]
+        if not there or FALLBACK_DEFAULT in (model.id for model in there):
             return FALLBACK_DEFAULT
-        return there[0]
+        return min(there, key=lambda model: bool(model.manifest.settings.embedding)).id
 
     def spec(self, model: KnownModel) -> ModelSpec:
         """How to load a model that is ready; may read its header. Raises ModelCannotRun."""

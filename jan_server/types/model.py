@@ -59,6 +59,10 @@ class ModelSettings(Struct, kw_only=True, frozen=True):
     when nobody uses it, in seconds or as `5m`; negative is for ever. `truncation` says what
     becomes of a conversation that is too long: `auto` drops its oldest turns.
 
+    `embedding` is how today's Jan marks what is there for embeddings, such as the model of its own
+    search in files: the default model is another one where there is any. It forbids and allows
+    nothing else, since Jan writes false into the manifests of all others, and nobody chose that.
+
     Of a model that another server answers, `remote_model` is its name there, by default its id, and
     `full_url` where chat completions are there, by default as `engines/<engine>.json` says.
     """

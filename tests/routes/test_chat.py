@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import pytest
 
@@ -343,6 +344,20 @@ def test_the_default_model_is_named_in_the_answer(client, write, data_folder):
     write_tiny_gguf(data_folder / "models/tiny/tiny.gguf")
     body = {"messages": [{"role": "user", "content": "x"}], "model": None}
     assert client.post("/v1/chat/completions", json=body).json()["model"] == "tiny"
+
+
+def test_a_model_for_embeddings_is_the_default_only_where_there_is_no_other(
+    client, write, data_folder
+):
+    for id, settings in (("aaa", {"embedding": True}), ("bbb", {"embedding": False}), ("ccc", {})):
+        write(f"models/{id}/model.json", {"settings": settings})
+        write_tiny_gguf(data_folder / f"models/{id}/{id}.gguf")
+    models = client.app.state.services.models
+    assert models.default_id() == "bbb"
+    shutil.rmtree(data_folder / "models/bbb")
+    assert models.default_id() == "ccc"
+    shutil.rmtree(data_folder / "models/ccc")
+    assert models.default_id() == "aaa"
 
 
 def test_the_echo_engine_is_never_chosen_by_itself(client, echo):
