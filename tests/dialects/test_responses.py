@@ -135,7 +135,7 @@ def test_items_are_messages(input: Any, messages: Any) -> None:
                 "metadata": {"a": "b"},
                 "service_tier": "auto",
             },
-            {"user": "ada"},
+            {"safety_identifier": "ada"},
         ),
         (
             {"reasoning": {"effort": "low", "summary": "auto"}, "text": {"verbosity": "medium"}},
