@@ -239,6 +239,12 @@ def test_another_server_is_asked_for_a_chat_completion(ask, upstream, stream):
     assert (body["usage"]["input_tokens"], body["usage"]["output_tokens"]) == (5, 2)
 
 
+def test_what_a_model_thinks_is_told_to_nobody_unasked(ask, upstream):
+    lines = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in THEIRS]
+    upstream.script = streaming(*lines, b"data: [DONE]\n\n")
+    assert ask("hi", model="far").json()["content"] == [{"type": "text", "text": "Hi."}]
+
+
 def test_what_another_server_refuses_is_told_in_anthropics_form(ask, upstream):
     upstream.script = answering({"error": {"message": "no such model"}}, status=404)
     body = ask("hi", model="far").json()

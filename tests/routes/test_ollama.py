@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from hashlib import sha256
 
@@ -109,6 +110,18 @@ def test_without_anything_to_answer_the_model_is_loaded_or_unloaded(client, ask,
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "value"), [("/api/chat", "shift", False), ("/api/generate", "suffix", "x")]
+)
+def test_what_cannot_be_honoured_is_refused_of_what_asks_nothing_too(
+    client, echo, path, name, value
+):
+    answer = client.post(path, json={"model": echo, name: value})
+    assert answer.status_code == 400
+    assert f"cannot honour {name!r}" in answer.json()["error"]
+    assert client.get("/api/ps").json() == {"models": []}
+
+
 def test_a_larger_context_than_the_models_is_refused_and_a_smaller_one_is_fine(ask):
     assert ask(options={"num_ctx": 512}).status_code == 200
     answer = ask(options={"num_ctx": 4096})
@@ -193,6 +206,30 @@ def test_texts_are_embedded(client, echo):
     assert old == {"embedding": two}
 
 
+EMBEDDED = [("/api/embed", {"input": "a"}), ("/api/embeddings", {"prompt": "a"})]
+
+
+@pytest.mark.parametrize(("path", "text"), EMBEDDED)
+def test_a_model_that_embeds_stays_as_long_as_is_asked(client, echo, path, text):
+    assert client.post(path, json={"model": echo, "keep_alive": "1h", **text}).status_code == 200
+    [loaded] = client.get("/healthz").json()["loaded"]
+    assert 3000 < loaded["expires_in"] <= 3600
+
+
+def test_vectors_can_only_be_as_long_as_the_models_own(client, echo):
+    answer = client.post("/api/embed", json={"model": echo, "input": "a", "dimensions": 3})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("$.dimensions: the embeddings of 'echo' have 8")
+
+
+@pytest.mark.parametrize(("path", "text"), EMBEDDED)
+def test_what_is_not_known_of_embedding_is_logged(client, echo, caplog, path, text):
+    caplog.set_level(logging.INFO, "jan_server.completions.fields")
+    made_up = f"made_up_{path[5:]}"  # Each is logged once.
+    assert client.post(path, json={"model": echo, made_up: 1, **text}).status_code == 200
+    assert made_up in caplog.text
+
+
 def test_a_text_that_cannot_be_embedded_is_named(client, echo):
     answer = client.post("/api/embeddings", json={"model": "echo", "prompt": ""})
     assert (answer.status_code, answer.json()) == (400, {"error": "$.prompt: is empty."})
@@ -266,6 +303,15 @@ def test_another_server_is_asked_for_a_chat_completion(ask, upstream):
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+@pytest.mark.parametrize(("think", "told"), [(None, "hm"), (True, "hm"), (False, None)])
+def test_what_a_model_thinks_is_told_unless_it_is_said_otherwise(ask, upstream, think, told):
+    delta = {"content": "Hi.", "reasoning_content": "hm"}
+    chunk = {"choices": [{"delta": delta, "finish_reason": "stop"}]}
+    upstream.script = streaming(f"data: {json.dumps(chunk)}\n\n".encode(), b"data: [DONE]\n\n")
+    message = ask("hi", model="far", stream=False, think=think).json()["message"]
+    assert (message["content"], message.get("thinking")) == ("Hi.", told)
 
 
 def test_another_server_embeds(client, upstream):
