@@ -47,6 +47,7 @@ def test_the_first_messages_become_lines(client, data_folder):
                 {"role": "user", "content": "Hello, what is AI?", "file_ids": ["file-abc123"]},
                 {"role": "user", "content": [{"type": "text", "text": "Explain."}]},
             ],
+            "title": "What AI is",
             "metadata": {"user": "1"},
             "tool_resources": {"code_interpreter": {"file_ids": []}},
         },
@@ -58,6 +59,7 @@ def test_the_first_messages_become_lines(client, data_folder):
         [{"type": "text", "text": {"value": "Explain.", "annotations": []}}],
     ]
     assert "messages" not in thread
+    assert thread["title"] == "What AI is"
     assert thread["metadata"] == {"user": "1"}
     assert thread["tool_resources"] == {"code_interpreter": {"file_ids": []}}
     listed = client.get(f"/v1/threads/{thread['id']}/messages").json()["data"]
@@ -213,6 +215,14 @@ def test_jan_05s_save_of_a_thread_does_not_undo_its_assistants(client, write, da
 
     changed = read(data_folder, "threads/a/thread.json")
     assert (changed["title"], changed["assistants"]) == ("y", [{"assistant_id": "new"}])
+
+
+def test_a_save_that_says_what_it_has_seen_changes_the_assistants_too(client, write):
+    write("threads/a/thread.json", {"assistants": [{"assistant_id": "old"}]})
+    seen = {"If-Match": client.get("/v1/threads/a").headers["etag"]}
+    body = {"id": "a", "assistants": [{"assistant_id": "new"}]}
+    changed = client.patch("/v1/threads/a", json=body, headers=seen).json()
+    assert changed["assistants"] == [{"assistant_id": "new"}]
 
 
 def test_assistants_are_replaced_by_a_change_that_means_them(client, write):
