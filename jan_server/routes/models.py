@@ -45,7 +45,7 @@ from jan_server.types.model import (
     StartedModel,
     StoppedModel,
 )
-from jan_server.web.conditions import condition, resource_response
+from jan_server.web.conditions import condition, resource_headers, resource_response
 from jan_server.web.requests import decode_json, read_body, read_json, read_query
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
@@ -153,7 +153,8 @@ async def change_model(services: Services, request: Request) -> Response:
         {key: value for key, value in sent.items() if key not in NOT_CHANGED},
         condition=condition(request),
     )
-    return resource_response(request, shown(model), etag=model.etag, stale=model.stale)
+    headers = resource_headers(model.etag, stale=model.stale)
+    return json_response(shown(model), headers=headers)
 
 
 async def delete_model(services: Services, request: Request) -> Response:

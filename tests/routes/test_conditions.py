@@ -66,6 +66,7 @@ class Change(Struct, frozen=True):
 CHANGES = {
     "modify an assistant": Change("assistant", "PATCH", {"name": "Ann"}),
     "delete an assistant": Change("assistant", "DELETE"),
+    "modify a model": Change("model", "PATCH", {"name": "Three"}),
     "delete a model": Change("model", "DELETE"),
     "modify a thread": Change("thread", "PATCH", {"title": "Three"}),
     "update a thread": Change("thread", "POST", {"title": "Three"}),
