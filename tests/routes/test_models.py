@@ -55,6 +55,14 @@ def test_a_model_is_its_manifest_with_openais_fields(client, tiny, data_folder):
     }
 
 
+def test_a_manifest_that_breaks_is_served_as_it_last_was_good(client, tiny, write):
+    assert client.get("/v1/models/tiny").json()["name"] == "Tiny"
+    write("models/tiny/model.json", '{"name": ')
+    answer = client.get("/v1/models/tiny")
+    assert (answer.status_code, answer.json()["name"]) == (200, "Tiny")
+    assert answer.headers["x-jan-stale"].startswith("models/tiny/model.json:1:")
+
+
 def test_only_models_that_can_answer_are_listed_unless_all_are_asked_for(client, tiny):
     assert set(by_id(client.get("/v1/models"))) == {"tiny"}
     everything = by_id(client.get("/v1/models", params={"state": "all"}))
