@@ -29,7 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Measured by coverage, a process takes three times as long to start. In these folders none is the
 # subject: what engines' processes and watchers do is measured where they are.
-UNMEASURED = {"clients", "completions", "remote", "routes", "runs", "web"}
+UNMEASURED = {"clients", "completions", "downloads", "importing", "remote", "routes", "runs", "web"}
 
 # The Host header must be a local name.
 BASE_URL = "http://127.0.0.1:1337"
