@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,24 +25,29 @@ from tests.tiny_gguf import write_tiny_gguf
 
 CONTROL = re.compile(r"<\|(?:im_start|im_end|endoftext)\|>")
 
-Encode = Callable[[str], list[int]]
+EncodeAll = Callable[[Sequence[str]], list[list[int]]]
+
+BETWEEN = 10**9
+"""The id of no token."""
 
 
 @contextmanager
-def llama_cpp(path: Path) -> Iterator[Encode]:
-    """Text -> ids by llama.cpp's own server, control tokens as single ones."""
+def llama_cpp(path: Path) -> Iterator[EncodeAll]:
+    """Texts -> ids of each by llama.cpp's own server, control tokens as single ones."""
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_ctx, params.port, params.warmup, params.verbosity = 64, 0, False, -1
     server = xllamacpp.Server(params)
     with httpx2.Client(base_url=server.listening_address) as client:
 
-        def encode(text: str) -> list[int]:
-            body = {"content": text, "add_special": False, "parse_special": True}
-            tokens: list[int] = client.post("/tokenize", json=body).json()["tokens"]
-            return tokens
+        def encode_all(texts: Sequence[str]) -> list[list[int]]:
+            # Of a list it tokenises each text by itself, and hands on the ids between them.
+            mixed = [part for text in texts for part in (text, BETWEEN)]
+            body = {"content": mixed, "add_special": False, "parse_special": True}
+            tokens = iter(client.post("/tokenize", json=body).json()["tokens"])
+            return [[*iter(lambda: next(tokens), BETWEEN)] for _ in texts]
 
-        yield encode
+        yield encode_all
     del server
 
 
@@ -86,8 +91,8 @@ def test_each_cut_gives_the_tokens_of_llama_cpp(
     path = write_tiny_gguf(tmp_path / "model.gguf", pre=name, merges=merges)
     encoder = make_encoder(read_vocabulary(read_header(path)), no_native)
     texts = [*filter(AGREES.get(name, lambda _: True), CORPUS)]
-    with llama_cpp(path) as encode:
-        assert [encoder.encode(text) for text in texts] == [*map(encode, texts)]
+    with llama_cpp(path) as encode_all:
+        assert [encoder.encode(text) for text in texts] == encode_all(texts)
 
 
 @pytest.mark.parametrize("add_space", [True, False])
@@ -102,8 +107,8 @@ def test_sentencepiece_gives_the_tokens_of_llama_cpp(tmp_path: Path, add_space: 
     encoder = make_encoder(vocabulary, native.tokenize)
     found = [encoder.encode(text) for text in CORPUS]
     native.close()
-    with llama_cpp(path) as encode:
-        assert found == [*map(encode, CORPUS)]
+    with llama_cpp(path) as encode_all:
+        assert found == encode_all(CORPUS)
     spaces = [text.replace("▁", " ") for text in CORPUS]  # both are the same to SentencePiece
     assert [detokenize(vocabulary, ids) for ids in found] == spaces
 
@@ -113,5 +118,5 @@ def test_smollm2_gives_the_tokens_of_llama_cpp(smollm2_path: Path) -> None:
     vocabulary = read_vocabulary(read_header(smollm2_path))
     encoder = make_encoder(vocabulary, no_native)
     found = [encoder.encode(text) for text in CORPUS]
-    with llama_cpp(smollm2_path) as encode:
-        assert found == [*map(encode, CORPUS)]
+    with llama_cpp(smollm2_path) as encode_all:
+        assert found == encode_all(CORPUS)
