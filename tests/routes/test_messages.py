@@ -203,7 +203,7 @@ def test_a_thread_that_cannot_follow_is_said(settings, write, thread, caplog, mo
     app = create_app(settings)
     with TestClient(app, base_url=BASE_URL) as client:
         assert client.post(thread, json={"role": "user", "content": "x"}).status_code == 200
-        monkeypatch.setattr(app.state.services.store.files, "replace", full)
+        monkeypatch.setattr(app.state.services.store.files, "try_replace", full)
     assert caplog.messages == ["thread.json of a does not show its last message: The disk is full."]
 
 
