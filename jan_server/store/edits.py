@@ -156,6 +156,8 @@ class Edits:
             )
             if told and not is_known:
                 self._lines.expect(folder, told)
+            elif not is_known:
+                self._shared.told.take_out(path, id)
             writing.companion = written.signature
             writing.size = len(ours) - len(history.raw)
             writing.is_mixed = not written.is_ours

@@ -367,7 +367,7 @@ class Files:
         if displaced == expected:
             # Flushed together with the exchange. Of the two, a crash can keep either alone: without
             # the exchange it is the new file that has lost its name, and the old one stands.
-            self._discard_displaced(temporary, target, displaced)
+            self._discard_displaced(temporary, target, expected)
         else:
             self._displaced[target] = temporary, displaced
         return displaced

@@ -43,8 +43,9 @@ class Later:
             due = time.monotonic() + seconds
             heapq.heappush(self._calls, _Call(due, next(self._numbers), what))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="later", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="later", daemon=True)
+                thread.start()  # First: where there can be no more threads, another call tries.
+                self._thread = thread
             self._changed.notify()
 
     def close(self) -> None:

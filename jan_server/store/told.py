@@ -53,6 +53,7 @@ class Told:
         self._guard = threading.Lock()
         self._known: OrderedDict[Path, _Known] = OrderedDict()
         self._missing: dict[Path, dict[str, _Missing]] = {}
+        self._taken_out: dict[Path, set[str]] = {}
         self._shorter: dict[Path, float] = {}
         self._weight = 0
 
@@ -120,6 +121,11 @@ class Told:
         with self._guard:
             self._missing.get(path, {}).pop(id, None)
 
+    def take_out(self, path: Path, id: str) -> None:
+        """We tell ourselves that this one is gone, though it is among what was told of."""
+        with self._guard:
+            self._taken_out.setdefault(path, set()).add(id)
+
     def may_be_filled(self, path: Path) -> bool:
         """Of a file that is shorter than what was told, when that is not known: for a moment."""
         now = time.monotonic()
@@ -136,7 +142,12 @@ class Told:
         now = time.monotonic()
         with self._guard:
             missing = self._missing.pop(path, {})
-            found = [missing.get(message.id, _Missing(message, now)) for message in gone]
+            by_us = self._taken_out.pop(path, ())
+            found = [
+                missing.get(message.id, _Missing(message, now))
+                for message in gone
+                if message.id not in by_us
+            ]
             for message in looked_for:
                 # Race: since the look it may have been changed, and be expected as it is now.
                 known = missing.get(message.id)
@@ -151,6 +162,7 @@ class Told:
         """The thread is gone, or too much has changed."""
         with self._guard:
             self._missing.pop(path, None)
+            self._taken_out.pop(path, None)
             self._shorter.pop(path, None)
             known = self._known.pop(path, None)
             self._weight -= known.weight if known else 0

@@ -7,15 +7,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from jan_server.errors import DiskFull
-from jan_server.store import Store, late, merging
+from jan_server.store import Store, late
 from jan_server.store.conflicts import is_conflict
-from jan_server.store.files import TEMPORARY, Files
+from jan_server.store.files import TEMPORARY
 from jan_server.store.late import MOST, LateWriters, has_writer
 from jan_server.store.later import Later
 from tests.store.conftest import until, write
@@ -104,22 +105,18 @@ def test_a_line_that_is_there_already_is_said_again(store: Store, path: Path) ->
     assert copies(path) == []
 
 
-def test_the_file_may_be_gone_a_moment_later(path: Path) -> None:
-    later = Later()
-    files = Files(fsync=False, late=LateWriters(lambda *_: None, later=later))
-    merging.give_back(files, path, A, A + LATE)
-    path.unlink()
-    later.close()
-    assert copies(path) == [LATE]
-
-
-def test_lines_that_are_written_over_again_stay_beside(store: Store, path: Path) -> None:
+@pytest.mark.parametrize("cut", [Path.unlink, lambda path: write(path, A)])
+def test_lines_that_are_gone_again_a_moment_later_stay_beside(
+    cut: Callable[[Path], object], store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Callable[[], object]] = []
+    monkeypatch.setattr(store.files, "afterwards", looks.append)
     with path.open("ab") as file:
         store.messages("one").modify("a", {"content": "b"})
         file.write(LATE)
-    until(lambda: path.read_bytes().endswith(LATE))
-    write(path, A)
-    store.close()
+    until(lambda: len(looks) == 1)
+    cut(path)
+    looks.pop()()
     assert copies(path) == [LATE]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from jan_server.store.later import Later
@@ -24,6 +26,20 @@ def test_a_closed_one_makes_them_at_once() -> None:
     later.close()
     assert made == [1]
     later.close()
+
+
+def test_without_a_thread_it_waits_for_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    later, made = Later(), []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _no_more_threads)
+        with pytest.raises(RuntimeError):
+            later.call(0, lambda: made.append(1))
+    later.call(0.01, lambda: made.append(2))
+    until(lambda: made == [1, 2])
+
+
+def _no_more_threads(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_one_that_fails_is_told_and_hinders_none(caplog: pytest.LogCaptureFixture) -> None:

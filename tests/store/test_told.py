@@ -192,6 +192,30 @@ def test_what_we_are_writing_is_not_told_as_theirs(
     ]
 
 
+class Meanwhile(FailingSystem):
+    """At the moment of the replacement another program adds a line."""
+
+    def exchange(self, one: Path, other: Path) -> None:
+        if b'"b"' not in other.read_bytes():
+            write(other, A + A.replace(b'"a"', b'"b"'))
+        super().exchange(one, other)
+
+
+def test_what_we_delete_while_others_write_is_told_once(
+    root: Path, path: Path, told: list[Event]
+) -> None:
+    store = Store(root, files=Files(system=Meanwhile()), publish=told.append)
+    store.look_everywhere()
+    store.messages("one").delete("a")
+    time.sleep(2 * QUIET)
+    store.threads.index.tell_again(path.parent)
+    assert path.read_bytes() == A.replace(b'"a"', b'"b"')
+    assert sorted((event.change, event.id, event.cause) for event in told) == [
+        ("created", "b", "file"),
+        ("deleted", "a", "api"),
+    ]
+
+
 def test_what_a_thread_held_is_not_told_of_another_one_in_its_place(
     store: Store, path: Path, told: list[Event]
 ) -> None:
