@@ -198,8 +198,8 @@ def test_no_more_files_are_held_than_may_be(tmp_path: Path) -> None:
     for number in range(MOST + 1):
         file = (tmp_path / str(number)).open("wb", buffering=0)
         files.append(file)
+        file.write(b"late")  # First: where there is no room it is looked at without delay.
         held.hold(os.open(file.name, os.O_RDONLY), tmp_path / "target", b"seen")
-        file.write(b"late")
     until(lambda: kept == [b"late"])
     assert repr(held) == f"<LateWriters, {MOST} files are held>"
     for file in files:
