@@ -27,6 +27,7 @@ from jan_server.store import Document, Store, paths
 from jan_server.store.files import Files
 from jan_server.store.histories import Histories
 from jan_server.store.paths import Place
+from jan_server.store.signature import signature_at
 from tests.store.conftest import write
 from tests.store.failing import FailingSystem
 
@@ -169,10 +170,10 @@ def test_a_change_touches_only_the_changed_keys(store: Store, root: Path) -> Non
 
 
 def test_a_change_that_alters_no_value_writes_nothing(store: Store, root: Path) -> None:
-    before = (root / "threads/one/thread.json").stat()
+    before = signature_at(root / "threads/one/thread.json")
     assert store.threads.change("one", {"title": "One"}).value == {"title": "One"}
     assert store.threads.change("one", {}).value == {"title": "One"}
-    assert (root / "threads/one/thread.json").stat() == before
+    assert signature_at(root / "threads/one/thread.json") == before
 
 
 def test_an_assistants_update_does_not_move(store: Store) -> None:
