@@ -52,13 +52,14 @@ class ParameterNotSupported(InvalidRequest):
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """The prompt does not fit into the model's context."""
+    """The prompt does not fit into the model's context; not all of it need have been counted."""
 
     code = "context_length_exceeded"
 
-    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+    def __init__(self, prompt_tokens: int, context_length: int, *, is_all: bool = True) -> None:
+        count = f"{prompt_tokens}" if is_all else f"at least {prompt_tokens}"
         super().__init__(
-            f"The prompt has {prompt_tokens} tokens, but this model's context holds "
+            f"The prompt has {count} tokens, but this model's context holds "
             f"{context_length}, at least one of them for an answer. Shorten it (for a chat, "
             "`truncation: auto` does), or raise ctx_len in the model's model.json.",
             param="$.messages",

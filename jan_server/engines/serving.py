@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 Arriving = wire.Answer | wire.Tokenize | wire.Detokenize
 
+LOOKED_AT = 16
+"""Characters for each token of the context, of which a token has four in most texts: a prompt that
+is longer is looked at so far before it is tokenised."""
+
 QUIET_SECONDS = 0.1
 """A program that goes on at once does so within this time, and would wait for what comes after."""
 
@@ -118,9 +122,19 @@ class Serving:
 
     def _tokens(self, prompt: str | tuple[int, ...]) -> Sequence[int]:
         if isinstance(prompt, str):
+            self._refuse_far_too_long(prompt)
             return self._model.tokenize(prompt)
         self._model.detokenize(prompt)  # It refuses what is no token.
         return prompt
+
+    def _refuse_far_too_long(self, prompt: str) -> None:
+        """By its beginning: a megabyte takes seconds, in which nobody else's prompt is read."""
+        room = self._model.info.context_length
+        if len(prompt) <= LOOKED_AT * room:
+            return
+        count = len(self._model.tokenize(prompt[: LOOKED_AT * room]))
+        if count >= room:
+            raise ContextLengthExceeded(count, room, is_all=False)
 
     # The threads of the slots:
 

@@ -246,10 +246,13 @@ LONG = (
     "answer. Shorten it (for a chat, `truncation: auto` does), or raise ctx_len in the model's "
     "model.json."
 )
+FAR_TOO_LONG = LONG.replace("64 tokens", "at least 205 tokens")
 REFUSED: dict[str, tuple[str, wire.Answer, tuple[str, str]]] = {
     "empty": ("m", ask(1, ""), ("InvalidRequest", "The prompt is empty.")),
     "no tokens": ("m", ask(1, ()), ("InvalidRequest", "The prompt is empty.")),
     "too long": ("m", ask(1, "word " * 64), ("ContextLengthExceeded", LONG)),
+    "far too long": ("m", ask(1, "word " * 500), ("ContextLengthExceeded", FAR_TOO_LONG)),
+    "of long words": ("m", ask(1, "w" * 5000 + " a" * 63), ("ContextLengthExceeded", LONG)),
     "no token": ("m", ask(1, (2**40,)), ("InvalidRequest", f"{2**40} is no token of this model.")),
     "constrained": (
         "m",
