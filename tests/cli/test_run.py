@@ -455,8 +455,10 @@ def test_a_reply_that_fails_is_one_line_and_the_question_stays(run, backend, sai
     assert said() == [("user", "one two [[fail]] three"), ("assistant", "one two ")]
 
 
-def test_a_reply_needs_a_folder_that_may_be_written_to(run, echo, write, said, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(write(".jan_server/x", "").parent))
+def test_a_reply_needs_a_folder_that_may_be_written_to(
+    run, echo, write, said, monkeypatch, tmp_path_factory
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     write(".jan_server/settings.toml", "read-only = true")
     done = run("echo", "When?", "--thread", "trip")
     assert (done.exit_code, "read-only" in done.stderr) == (1, True)
