@@ -304,9 +304,11 @@ class Store:
                 paths.THREADS.document: written(thread),
             }
 
-        return self.threads.create(
-            self._new_thread_id(generation, assistants, now), contents, with_suffix=True
-        )
+        id = self._new_thread_id(generation, assistants, now)
+        made = self.threads.create(id, contents, with_suffix=True)
+        if given:
+            self.messages(made.id).lines()  # From now on it is known what others cut off.
+        return made
 
     def restore(self, deletion_id: str) -> Restored:
         """Put back what was deleted. Raises as restoring.restore."""

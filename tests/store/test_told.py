@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -78,6 +79,15 @@ def test_what_others_change_while_we_change_the_title_is_not_ours(
     store.messages("one").list()
     store.threads.change("one", {"title": "ours"})
     assert by_others(told) == [("updated", "a")]
+
+
+def test_a_message_that_a_thread_was_made_with_is_known(store: Store, told: list[Event]) -> None:
+    made = store.create_thread(assistants=[{"assistant_id": "jan"}], messages=[NEW, NEW])
+    path = made.folder / "messages.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    write(path, first)
+    store.look([path])
+    until(lambda: by_others(told) == [("deleted", json.loads(second)["id"])])
 
 
 def test_a_changed_line_that_is_written_over_is_told(
