@@ -81,7 +81,9 @@ class FolderBackend:
     def restore(self, deletion: str) -> Restored:
         store = Services(self._settings).store
         store.check_writable()
-        return representations.restored(deletion, store.restore(deletion))
+        restored = representations.restored(deletion, store.restore(deletion))
+        store.close()
+        return restored
 
 
 class ServerBackend:

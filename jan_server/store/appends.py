@@ -128,9 +128,8 @@ class Appends:
                 is_longer = signature.size == before + len(added_bytes)
                 if is_longer:
                     self._shared.ends.keep(path, _moved(end, signature, new))
-                if not is_longer or not self._shared.told.grew(
-                    path, end.signature, signature, added_bytes
-                ):
+                told = self._shared.told
+                if not (is_longer and told.grew(path, end.signature, signature, added_bytes)):
                     self._lines.expect(folder, new)
                 self._publish(folder, new)
 

@@ -8,7 +8,7 @@ Broken lines have no address: nothing here touches them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +65,7 @@ class Edits:
                     return None
                 return history.raw[: at.start] + after.raw + history.raw[at.end :]
 
-            self._rewrite(folder, history, edit, id=id, told=[after])
+            self._rewrite(folder, history, edit, id=id, after=after)
             self._publish(folder, "updated", after)
             return after
 
@@ -83,7 +83,7 @@ class Edits:
                 return history.raw[:start] + history.raw[end:]
 
             with self._kept_in_trash(folder, place):
-                self._rewrite(folder, history, edit, id=id)
+                self._rewrite(folder, history, edit, id=id, after=None)
             self._publish(folder, "deleted", place.message)
             return place.message
 
@@ -105,7 +105,7 @@ class Edits:
                 behind = at.end if at else None
                 return with_line(history.raw, line, after=behind, is_first=after is None)
 
-            self._rewrite(folder, history, edit, id=message.id, told=[message])
+            self._rewrite(folder, history, edit, id=message.id, after=message)
             self._publish(folder, "created", message)
             return message
 
@@ -132,15 +132,9 @@ class Edits:
         return None
 
     def _rewrite(
-        self,
-        folder: Path,
-        history: History,
-        edit: Edit,
-        *,
-        id: str,
-        told: Sequence[Message] = (),
+        self, folder: Path, history: History, edit: Edit, *, id: str, after: Message | None
     ) -> None:
-        """`id` is the message that it is about; `told` are those that are told of then."""
+        """`after` is what becomes of the message; None: it goes."""
         ours = edit(history)
         assert ours is not None  # It was made for these bytes.
 
@@ -154,13 +148,18 @@ class Edits:
             is_known = written.is_ours and self._lines.wrote(
                 folder, ours, written.signature, base=history.raw
             )
-            if told and not is_known:
-                self._lines.expect(folder, told)
-            elif not is_known:
-                self._shared.told.take_out(path, id)
+            if not is_known:
+                self._expect(folder, path, id, after)
             writing.companion = written.signature
             writing.size = len(ours) - len(history.raw)
             writing.is_mixed = not written.is_ours
+
+    def _expect(self, folder: Path, path: Path, id: str, after: Message | None) -> None:
+        """Of what is told by us, when others have written as well."""
+        if after is None:
+            self._shared.told.take_out(path, id)
+        else:
+            self._lines.expect(folder, [after])
 
     @contextlib.contextmanager
     def _kept_in_trash(self, folder: Path, place: Place) -> Iterator[None]:

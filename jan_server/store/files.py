@@ -126,21 +126,12 @@ class Files:
         self._discard(temporary)
         return None
 
-    def _prepared(self, target: Path, data: bytes) -> tuple[Path, Signature]:
-        with translated(target):
-            # 1. Beside the target: a rename is one step only within a file system. After a crash
-            # from here on a file of ours lies there, which nothing lists.
-            return self._write_temporary(target, data)
-
-    def _put(
-        self, temporary: Path, signature: Signature, target: Path, expected: bytes | None
-    ) -> Replaced:
-        # 2. The step itself. Readers, and whoever looks after a crash, see old bytes or new ones.
-        displaced = self._take_the_name(temporary, target, expected)
-        # 3. The new name is the directory's. Too late to undo: the old file is gone.
-        with uncertain(target):
-            self._flush_folder(target.parent)
-        return Replaced(signature, None if displaced == expected else displaced)
+    def afterwards(self, what: Callable[[], object]) -> None:
+        """Do it when other programs have done what they were at; soon, or right now."""
+        if self._late is None:
+            what()
+        else:
+            self._late.afterwards(what)
 
     def let_go(self, path: Path) -> None:
         """What the last replacement of `path` displaced is kept elsewhere: its own file may go."""
@@ -302,19 +293,6 @@ class Files:
         with uncertain(target):
             self._flush_folder(target.parent)
 
-    def _holds(self, path: Path, data: bytes) -> bool:
-        try:
-            return self.read(path)[0] == data
-        except OSError:
-            return False
-
-    def afterwards(self, what: Callable[[], object]) -> None:
-        """Do it when other programs have done what they were at; soon, or right now."""
-        if self._late is None:
-            what()
-        else:
-            self._late.afterwards(what)
-
     def _give_back(self, folder: Path, moved: Sequence[Path], *, because: OSError) -> None:
         try:
             for source in moved:
@@ -323,6 +301,22 @@ class Files:
             raise WriteUncertain(
                 f"Moving stopped half-way ({because.strerror}); what was moved lies in {folder}."
             ) from error
+
+    def _prepared(self, target: Path, data: bytes) -> tuple[Path, Signature]:
+        with translated(target):
+            # 1. Beside the target: a rename is one step only within a file system. After a crash
+            # from here on a file of ours lies there, which nothing lists.
+            return self._write_temporary(target, data)
+
+    def _put(
+        self, temporary: Path, signature: Signature, target: Path, expected: bytes | None
+    ) -> Replaced:
+        # 2. The step itself. Readers, and whoever looks after a crash, see old bytes or new ones.
+        displaced = self._take_the_name(temporary, target, expected)
+        # 3. The new name is the directory's. Too late to undo: the old file is gone.
+        with uncertain(target):
+            self._flush_folder(target.parent)
+        return Replaced(signature, None if displaced == expected else displaced)
 
     def _write_temporary(
         self, target: Path, data: bytes, *, flush: bool = True
@@ -333,6 +327,12 @@ class Files:
             raise _not_regular(target)
         mode = self._mode_below(target.parent)
         return temporary, self._write_new(temporary, data, mode, like=old, flush=flush)
+
+    def _holds(self, path: Path, data: bytes) -> bool:
+        try:
+            return self.read(path)[0] == data
+        except OSError:
+            return False
 
     def _take_the_name(self, temporary: Path, target: Path, expected: bytes | None) -> bytes | None:
         """The file gets the target's name. Unless None is expected: what that had till then."""

@@ -202,26 +202,12 @@ class Messages:
         None: it was not there. What nobody has read, and is long, is known as far as it was added.
         """
         folder = self.folder()
-        path = self._lines.path(folder)
-        told, size = self._shared.told.of(path), signature.size if signature else 0
-        there = signature_at(path)
-        is_shorter = (there.size if there else 0) < size
-        if told is None and is_shorter and self._shared.told.may_be_filled(path):
-            self._shared.tell_again(path)
-            return Changes((), signature, are_all=True)
-        if told is None and there is not None and there.size > MAX_UNKNOWN:
-            self._shared.told.forget(path)
-            added = self._lines.added_since(folder, size)
-            return Changes([("created", each) for each in added or ()], there, added is not None)
+        told = self._shared.told.of(self._lines.path(folder))
+        if told is None:
+            return self._changes_of_unknown(folder, signature)
         now, read = self._lines.read(folder)
-        seen = self._lines.seen(now, folder)
-        before = _begun_before(now, size, seen) if told is None else self._lines.seen(told, folder)
-        missing = self._shared.told.missing(path)
-        changes = message_changes([*(seen if before is None else before), *missing], seen)
-        is_other = told is not None and now.raw != told.raw
-        are_all = before is not None and bool(changes or missing or not is_other)
-        self._shared.told.keep(path, read, now)
-        return Changes(self._without_the_just_gone(path, changes, missing), read, are_all)
+        found = self._compared(folder, self._lines.seen(told, folder), now, read)
+        return found._replace(are_all=found.are_all or now.raw == told.raw)
 
     def touch(self) -> None:
         """Let `thread.json` follow: its last update, and `metadata.lastMessage` where that is.
@@ -234,6 +220,35 @@ class Messages:
             if document is None or document.stale or not document.raw:
                 return
             self._shared.threads.touch(self.thread_id, self._last_message)
+
+    def _changes_of_unknown(self, folder: Path, signature: Signature | None) -> Changes:
+        """Of a file of which nothing is known but its size then; from now on it is."""
+        path = self._lines.path(folder)
+        size, there = signature.size if signature else 0, signature_at(path)
+        is_shorter = (there.size if there else 0) < size
+        if is_shorter and self._shared.told.may_be_filled(path):
+            self._shared.tell_again(path)
+            return Changes((), signature, are_all=True)
+        if there is not None and there.size > MAX_UNKNOWN:
+            self._shared.told.forget(path)
+            added = self._lines.added_since(folder, size)
+            return Changes([("created", each) for each in added or ()], there, added is not None)
+        now, read = self._lines.read(folder)
+        seen = self._lines.seen(now, folder)
+        before = _begun_before(now, size, seen)
+        found = self._compared(folder, seen if before is None else before, now, read)
+        return found._replace(are_all=before is not None)
+
+    def _compared(
+        self, folder: Path, before: Sequence[Message], now: History, read: Signature | None
+    ) -> Changes:
+        """What makes `now` of what was told, which it is from now on. All, if that is anything."""
+        path = self._lines.path(folder)
+        missing = self._shared.told.missing(path)
+        changes = message_changes([*before, *missing], self._lines.seen(now, folder))
+        self._shared.told.keep(path, read, now)
+        told = self._without_the_just_gone(path, changes, missing)
+        return Changes(told, read, are_all=bool(changes or missing))
 
     def _without_the_just_gone(
         self, path: Path, changes: Sequence[tuple[Change, Message]], missing: Sequence[Message]

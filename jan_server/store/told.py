@@ -97,8 +97,8 @@ class Told:
         """We added to a file that had the signature `before`. Whether that is what was told."""
         with self._guard:
             known = self._known.get(path)
-            if known is None and before is None:
-                known = _Known(History(b"", ()), None)
+            if known is None and (before is None or not before.size):
+                known = _Known(History(b""), before)  # Of an empty file that much is known.
                 self._keep(path, known)
             if known is None or known.signature != before:
                 return False

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,6 +48,15 @@ def copies(path: Path) -> list[bytes]:
     return [path.with_name(name).read_bytes() for name in names(path) if is_conflict(name)]
 
 
+@contextlib.contextmanager
+def written_anew(path: Path, data: bytes) -> Iterator[None]:
+    """As today's Jan does it, who found the file before the block and writes after it."""
+    with path.open("r+b") as file:
+        yield
+        file.truncate(0)
+        file.write(data)
+
+
 @pytest.mark.usefixtures("platform")
 def test_a_line_that_is_appended_too_late_is_added(store: Store, path: Path) -> None:
     with path.open("ab") as file:
@@ -61,22 +70,17 @@ def test_a_line_that_is_appended_too_late_is_added(store: Store, path: Path) -> 
 
 @pytest.mark.usefixtures("platform")
 def test_a_file_that_is_written_anew_too_late_is_kept_beside(store: Store, root: Path) -> None:
-    """Today's Jan: truncated before the replacement, written after it."""
     path = root / "threads/one/thread.json"
-    with path.open("r+b") as file:
+    with written_anew(path, b'{"title":"theirs"}'):
         store.threads.change("one", {"title": "ours"})
-        file.truncate(0)
-        file.write(b'{"title":"theirs"}')
     until(lambda: copies(path) == [b'{"title":"theirs"}'])
     assert store.threads.get("one").value["title"] == "ours"
 
 
 def test_so_is_that_of_an_assistant(store: Store, root: Path) -> None:
     path = root / "assistants/jan/assistant.json"
-    with path.open("r+b") as file:
+    with written_anew(path, b'{"name":"theirs"}'):
         store.assistants.change("jan", {"name": "ours"})
-        file.truncate(0)
-        file.write(b'{"name":"theirs"}')
     store.close()
     assert copies(path) == [b'{"name":"theirs"}']
 
@@ -86,10 +90,8 @@ def test_what_a_link_leads_to_is_kept_beside_that(store: Store, root: Path) -> N
     write(path, '{"title":"One"}')
     link.unlink()
     link.symlink_to(path)
-    with path.open("r+b") as file:
+    with written_anew(path, b'{"title":"theirs"}'):
         store.threads.change("one", {"title": "ours"})
-        file.truncate(0)
-        file.write(b'{"title":"theirs"}')
     store.close()
     assert copies(path) == [b'{"title":"theirs"}']
 

@@ -279,3 +279,10 @@ def test_too_much_is_forgotten_the_oldest_first() -> None:
     assert [told.knows(Path(str(number))) for number in range(3)] == [False, True, True]
     told.grew(Path("1"), BEFORE, AFTER, bytes(MAX_KEPT))
     assert [told.knows(Path(str(number))) for number in range(3)] == [False, True, False]
+
+
+def test_of_an_empty_file_it_is_known_what_it_held() -> None:
+    told = Told()
+    assert told.grew(PATH, BEFORE, AFTER, b"{}\n")
+    assert (told.of(PATH) or History(b"")).raw == b"{}\n"
+    assert not told.grew(Path("other"), AFTER, BEFORE, b"{}\n")
