@@ -27,6 +27,7 @@ from jan_server.store.ends import MAX_IDS, End, Ends
 from jan_server.store.files import Files
 from jan_server.store.signature import Signature
 from jan_server.store.together import append_all
+from jan_server.store.told import MAX_UNKNOWN
 from tests.store.conftest import CountingFiles, write
 from tests.store.failing import FailingSystem
 
@@ -43,8 +44,9 @@ def path(root: Path) -> Path:
 
 
 def long_file(path: Path, *, last: str = LAST) -> int:
-    """Half a megabyte; its size."""
-    lines = [f'{{"id":"m{n}","role":"user","content":"{"x" * 500}"}}\n' for n in range(1000)]
+    """More than is read a moment later, only to tell of what is added; its size."""
+    count = MAX_UNKNOWN // 500
+    lines = [f'{{"id":"m{n}","role":"user","content":"{"x" * 500}"}}\n' for n in range(count)]
     path.write_text("".join(lines) + f'{{"id":"{last}","role":"user","content":"x"}}\n')
     return path.stat().st_size
 
