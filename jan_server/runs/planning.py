@@ -5,8 +5,10 @@ What the thread's file says of an assistant counts more than the assistant's own
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,6 +32,9 @@ TAKEN = (
     "reasoning_effort",
 )
 """Fields of a request that a run has under the same name."""
+
+_DATE = re.compile(r"\{\{\s*current_date\s*\}\}", re.IGNORECASE)
+"""In the instructions of Jan's own assistant (web-app/src/lib/instructionTemplate.ts)."""
 
 
 class Assistant(NamedTuple):
@@ -106,9 +111,15 @@ def _model(file: Mapping[str, Any]) -> str:
 def _instructions(asked: RunOptions, assistant: Assistant) -> str:
     said = assistant.file.get("instructions")
     of_file = said if isinstance(said, str) else ""
-    first = asked.instructions or assistant.in_thread.instructions or of_file
+    first = asked.instructions or _dated(assistant.in_thread.instructions or of_file)
     more = asked.additional_instructions if isinstance(asked, CreateRun) else None
     return "\n".join(text for text in (first, more) if text)
+
+
+def _dated(instructions: str) -> str:
+    """With today's date where a file leaves room for it, as Jan writes it: August 6, 2025 (UTC)."""
+    today = datetime.now(UTC)
+    return _DATE.sub(f"{today:%B} {today.day}, {today.year}", instructions)
 
 
 def _tools(asked: RunOptions, file: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:

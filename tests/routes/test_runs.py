@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -304,6 +306,19 @@ def test_instructions_come_first_and_more_can_be_added(api, write):
     assert run["instructions"] == "Be blunt.\nNow."
     # "Be", "blunt.", "Now.<user>hello" ...: what the model read.
     assert run["usage"]["prompt_tokens"] == 11
+
+
+def test_an_assistants_file_may_leave_room_for_the_date(api, write):
+    said = "Today is {{current_date}}, {{ Current_Date }}."
+    write("assistants/bob/assistant.json", {"model": "calling", "instructions": said})
+    earliest = datetime.now(UTC).date()
+    told = api.ended()["instructions"]
+    first, second = re.findall(r"[A-Z][a-z]+ [1-9][0-9]?, \d{4}", told)
+    assert told == f"Today is {first}, {second}."
+    day = datetime.strptime(first, "%B %d, %Y").replace(tzinfo=UTC).date()
+    assert first == second
+    assert earliest <= day <= datetime.now(UTC).date()
+    assert api.ended(instructions=said)["instructions"] == said
 
 
 def test_bounds_end_a_run_as_incomplete(api):

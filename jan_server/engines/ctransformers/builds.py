@@ -60,15 +60,16 @@ def choose_build(
     """Which library of those in the package (`builds`) to use. Raises ModelCannotRun if none is.
 
     The package's libraries are for x86-64, but for `basic` on a Mac, which is for both kinds. A
-    `local` one is there when somebody built ctransformers from source, for that machine.
+    `local` one is there when somebody built ctransformers from source, for that machine. Without an
+    NVIDIA device `gpu_layers` mean nothing: Jan's manifests ask for as many as there can be.
     """
     if "local" in builds:
         return Build("local", gpu_layers)
     note = ""
-    if gpu_layers > 0:
-        if devices and "cuda" in builds:
+    if gpu_layers > 0 and devices:
+        if "cuda" in builds:
             return Build("cuda", gpu_layers)
-        note = f"ngl is {gpu_layers}, but no NVIDIA device was found"
+        note = f"ngl is {gpu_layers}, but this ctransformers has no library for NVIDIA devices"
     if processor.lower() not in X86_64:
         if system == "Darwin" and "basic" in builds:
             return Build("basic", note=note)

@@ -18,6 +18,7 @@ from tests.engines.ctransformers.conftest import Changed
 from tests.engines.mapped import mapped
 from tests.tiny_gguf import write_tiny_gguf
 
+NO_CUDA = "but this ctransformers has no library for NVIDIA devices"
 LINUX: dict[str, Any] = {
     "system": "Linux",
     "processor": "x86_64",
@@ -37,9 +38,10 @@ LINUX: dict[str, Any] = {
         ({"flags": {"avx"}}, Build("basic"), "cpu (basic)"),
         ({"flags": set()}, Build("basic"), "cpu (basic)"),
         ({"gpu_layers": 20, "devices": 1}, Build("cuda", 20), "cuda, 20 layers"),
+        ({"gpu_layers": 20}, Build("avx2"), "cpu (avx2)"),
         (
-            {"gpu_layers": 20},
-            Build("avx2", note="ngl is 20, but no NVIDIA device was found"),
+            {"gpu_layers": 20, "devices": 1, "builds": {"avx2"}},
+            Build("avx2", note=f"ngl is 20, {NO_CUDA}"),
             "cpu (avx2)",
         ),
         (
