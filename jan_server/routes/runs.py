@@ -19,6 +19,7 @@ from starlette.responses import Response
 from jan_server import representations
 from jan_server.errors import (
     WRITING,
+    AlreadyExists,
     FileUnreadable,
     InvalidId,
     InvalidRequest,
@@ -229,7 +230,7 @@ ROUTES = [
         request=CreateThreadAndRun,
         response=Run,
         names=("assistant", "model"),
-        errors=_ANSWERING,
+        errors=(AlreadyExists, *_ANSWERING),
     ),
     Route(
         "GET",

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from jan_server import ids
 from jan_server.errors import (
     WRITING,
+    AlreadyExists,
     DataFolderMissing,
     FileBroken,
     FileUnreadable,
@@ -87,7 +88,11 @@ def create(services: Services, asked: CreateThread, sent: Mapping[str, Any]) -> 
     messages = sent.get("messages") or []
     for index, message in enumerate(asked.messages or []):
         check_content(message.content, f"$.messages[{index}].content")
+    id = sent.get("id")
+    if id is not None:
+        ids.check_new_id("thread", id, param="$.id")
     thread = services.store.create_thread(
+        id=id,
         assistants=_assistants(services, sent.get("assistants")),
         title=asked.title or "New Thread",
         metadata=asked.metadata or {},
@@ -201,7 +206,7 @@ ROUTES = [
         request=CreateThread,
         request_required=False,
         response=Thread,
-        errors=(InvalidRequest, InvalidId, NotFound, *WRITING),
+        errors=(InvalidRequest, InvalidId, NotFound, AlreadyExists, *WRITING),
         names=("assistant",),
     ),
     Route(

@@ -63,7 +63,7 @@ from typing import Any
 import msgspec
 
 from jan_server import ids
-from jan_server.errors import JanError, ReadOnly, SettingsInvalid
+from jan_server.errors import AlreadyExists, JanError, ReadOnly, SettingsInvalid
 from jan_server.events import Event, Publish, unheard
 from jan_server.store import formats, merging, paths, torn
 from jan_server.store.answers import Answers
@@ -271,6 +271,7 @@ class Store:
         self,
         *,
         assistants: list[dict[str, Any]],
+        id: str | None = None,
         title: str = "New Thread",
         metadata: Mapping[str, Any] | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
@@ -278,10 +279,13 @@ class Store:
     ) -> Document:
         """A new thread with its messages, all of it there at once or not at all.
 
-        `assistants` are objects in the document's shape (`assistant_id` ...), at least one: its id
-        names the folder. `messages` are as for Messages.append. Raises InvalidId for an
-        `assistant_id` that cannot be part of a folder's name.
+        `id` names the folder; without one the assistant does. `assistants` are objects in the
+        document's shape (`assistant_id` ...), at least one. `messages` are as for Messages.append.
+        Raises InvalidId for what cannot be (part of) a folder's name, AlreadyExists for a taken
+        `id`.
         """
+        if id is not None and self.threads.has(id):  # Wherever it was filed.
+            raise AlreadyExists("thread", id)
         now = time.time()
         generation = self.generation
         given = list(messages)
@@ -304,8 +308,8 @@ class Store:
                 paths.THREADS.document: written(thread),
             }
 
-        id = self._new_thread_id(generation, assistants, now)
-        made = self.threads.create(id, contents, with_suffix=True)
+        name = id or self._new_thread_id(generation, assistants, now)
+        made = self.threads.create(name, contents, with_suffix=id is None)
         if given:
             self.messages(made.id).lines()  # From now on it is known what others cut off.
         return made

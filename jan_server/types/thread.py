@@ -30,10 +30,12 @@ class ThreadAssistant(Struct, kw_only=True):
 class CreateThread(Struct, kw_only=True):
     """A new thread. Everything may be left out; keys that are not listed here are kept.
 
+    An `id` names its folder, which makes a retry safe; without one the assistant does and the time.
     `assistants` names assistants or holds them; without any it is the default assistant.
     `messages` become lines of `messages.jsonl`.
     """
 
+    id: str | UnsetType | None = UNSET
     title: str | UnsetType | None = UNSET
     assistants: list[str | ThreadAssistant] | UnsetType | None = UNSET
     messages: list[CreateMessage] | UnsetType | None = UNSET

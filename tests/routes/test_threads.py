@@ -39,6 +39,20 @@ def test_two_threads_in_one_second_are_two_threads(client):
     assert {thread["id"] for thread in client.get("/v1/threads").json()} == ids
 
 
+def test_a_chosen_id_names_the_folder_once_wherever_that_is_filed(client, data_folder):
+    answer = client.post("/v1/threads", json={"id": "trip", "title": "One"})
+    assert answer.json()["id"] == read(data_folder, "threads/trip/thread.json")["id"] == "trip"
+    assert client.post("/v1/threads", json={"id": None}).json()["id"].startswith("jan_")
+    (data_folder / "threads/Work").mkdir()
+    for where in ("threads/trip", "threads/Work/trip"):
+        if where != "threads/trip":
+            (data_folder / "threads/trip").rename(data_folder / where)
+        again = client.post("/v1/threads", json={"id": "trip", "title": "Two"})
+        assert (again.status_code, again.json()["error"]["code"]) == (409, "already_exists")
+        assert read(data_folder, f"{where}/thread.json")["title"] == "One"
+    assert client.get("/v1/threads/trip").json()["title"] == "One"
+
+
 def test_the_first_messages_become_lines(client, data_folder):
     thread = client.post(
         "/v1/threads",
@@ -126,6 +140,8 @@ def test_an_assistant_without_an_id_is_the_default_one(client):
             "$.messages[1].id",
         ),
         ({"metadata": "x"}, 400, "$.metadata"),
+        ({"id": "../evil"}, 400, "$.id"),
+        ({"id": 7}, 400, "$.id"),
         ([], 400, "$"),
     ],
 )
