@@ -63,7 +63,7 @@ from typing import Any
 import msgspec
 
 from jan_server import ids
-from jan_server.errors import AlreadyExists, JanError, ReadOnly, SettingsInvalid
+from jan_server.errors import AlreadyExists, JanError, NotFound, ReadOnly, SettingsInvalid
 from jan_server.events import Event, Publish, unheard
 from jan_server.store import formats, merging, paths, torn
 from jan_server.store.answers import Answers
@@ -284,8 +284,8 @@ class Store:
         Raises InvalidId for what cannot be (part of) a folder's name, AlreadyExists for a taken
         `id`.
         """
-        if id is not None and self.threads.has(id):  # Wherever it was filed.
-            raise AlreadyExists("thread", id)
+        if id is not None:
+            self._check_is_free(id)
         now = time.time()
         generation = self.generation
         given = list(messages)
@@ -446,6 +446,14 @@ class Store:
             self.files.make_folders(self.root / name)
         if not self._work.is_dir():
             self._work.mkdir(mode=0o700)
+
+    def _check_is_free(self, id: str) -> None:
+        """Also where a person filed the thread of that id."""
+        try:
+            self.threads.folder(id)
+        except NotFound:
+            return
+        raise AlreadyExists("thread", id)
 
     def _new_thread_id(
         self, generation: formats.Generation, assistants: list[dict[str, Any]], now: float
