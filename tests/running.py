@@ -10,11 +10,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from jan_server.app import create_app
 from jan_server.presence import announced
 from jan_server.server import address, bind, serve_until
 from jan_server.settings import Settings
+
+CHECKED: dict[str, Any] = {"api_key": "none", "_strict_response_validation": True}
+"""For OpenAI's and Anthropic's clients: each answer must be of their own types, in all fields."""
 
 
 @contextmanager

@@ -20,6 +20,9 @@ from typing import Any
 
 import openai
 
+CHECKED: dict[str, Any] = {"api_key": "none", "_strict_response_validation": True}
+"""Every answer must be of the package's own types, in all its fields."""
+
 ADD = {
     "type": "function",
     "function": {
@@ -506,7 +509,7 @@ class AsyncHandler(openai.AsyncAssistantEventHandler):
 @check
 def the_async_client(client: Client, _busy: Client) -> None:
     async def talk() -> None:
-        async with openai.AsyncOpenAI(base_url=client.base_url, api_key="none") as api:
+        async with openai.AsyncOpenAI(base_url=client.base_url, **CHECKED) as api:
             beta = api.beta
             bob = await beta.assistants.create(model="calling", tools=[ADD])
             thread = await beta.threads.create(messages=[user("hello there")])
@@ -539,7 +542,7 @@ def counted(base_url: Any, *, retries: int) -> Any:
     asked: list[str] = []
     http = openai.DefaultHttpxClient(event_hooks={"request": [lambda r: asked.append(str(r.url))]})
     with openai.OpenAI(
-        base_url=base_url, api_key="none", max_retries=retries, http_client=http
+        base_url=base_url, **CHECKED, max_retries=retries, http_client=http
     ) as client:
         yield client, asked
 
@@ -629,8 +632,8 @@ def a_busy_server_is_asked_again_as_often_as_the_client_may(_client: Client, bus
 def main(base: str, busy: str) -> None:
     warnings.simplefilter("ignore")  # The package says at every call that this API is deprecated.
     with (
-        openai.OpenAI(base_url=base, api_key="none") as client,
-        openai.OpenAI(base_url=busy, api_key="none") as other,
+        openai.OpenAI(base_url=base, **CHECKED) as client,
+        openai.OpenAI(base_url=busy, **CHECKED) as other,
     ):
         for function in CHECKS:
             try:

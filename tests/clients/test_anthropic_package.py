@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from jan_server.settings import Settings
-from tests.running import served
+from tests.running import CHECKED, served
 from tests.tiny_gguf import write_tiny_gguf
 
 MODEL = "smollm2-135m-instruct"
@@ -25,7 +25,7 @@ WEATHER = {"name": "get_weather", "description": "Today's weather.", "input_sche
 def client(settings, echo, write, data_folder):
     write("models/tiny/model.json", {"settings": {"ctx_len": 1024, "cpu_threads": 1}})
     write_tiny_gguf(data_folder / "models/tiny/tiny.gguf", context_length=1024)
-    with served(settings) as base, anthropic.Anthropic(base_url=base, api_key="none") as client:
+    with served(settings) as base, anthropic.Anthropic(base_url=base, **CHECKED) as client:
         yield client
 
 
@@ -121,7 +121,7 @@ def test_a_stream_that_fails_raises(client):
 @pytest.mark.model
 def test_the_capital_of_france_is_paris(smollm2_folder):
     settings = Settings(data_folder=smollm2_folder, fsync=False)
-    with served(settings) as base, anthropic.Anthropic(base_url=base, api_key="none") as client:
+    with served(settings) as base, anthropic.Anthropic(base_url=base, **CHECKED) as client:
         # The package's newest models take no temperature: it has no argument for it.
         greedy = {"temperature": 0}
         asked = {"model": MODEL, "max_tokens": 64, "messages": FRANCE, "extra_body": greedy}

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from jan_server.settings import Settings
-from tests.running import served
+from tests.running import CHECKED, served
 from tests.tiny_gguf import write_tiny_gguf
 
 MODEL = "smollm2-135m-instruct"
@@ -24,7 +24,7 @@ ADD = {
 def client(settings, echo, write, data_folder):
     write("models/tiny/model.json", {"settings": {"ctx_len": 1024, "cpu_threads": 1}})
     write_tiny_gguf(data_folder / "models/tiny/tiny.gguf", context_length=1024)
-    with served(settings) as base, openai.OpenAI(base_url=f"{base}/v1", api_key="none") as client:
+    with served(settings) as base, openai.OpenAI(base_url=f"{base}/v1", **CHECKED) as client:
         yield client
 
 
@@ -105,7 +105,7 @@ def test_errors_are_the_packages_own(client):
 @pytest.mark.model
 def test_the_capital_of_france_is_paris(smollm2_folder):
     settings = Settings(data_folder=smollm2_folder, fsync=False)
-    with served(settings) as base, openai.OpenAI(base_url=f"{base}/v1", api_key="none") as client:
+    with served(settings) as base, openai.OpenAI(base_url=f"{base}/v1", **CHECKED) as client:
         response = client.responses.create(
             model=MODEL, input="What is the capital of France?", temperature=0, store=False
         )

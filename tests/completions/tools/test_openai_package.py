@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from tests.completions.tools.transcripts import NOW, PARIS, hermes
-from tests.running import served
+from tests.running import CHECKED, served
 
 TOOLS = [
     {
@@ -23,7 +23,7 @@ TOOLS = [
 
 @pytest.fixture
 def client(settings, echo):
-    with served(settings) as base, openai.OpenAI(base_url=f"{base}/v1", api_key="none") as client:
+    with served(settings) as base, openai.OpenAI(base_url=f"{base}/v1", **CHECKED) as client:
         yield client
 
 
