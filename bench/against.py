@@ -7,8 +7,10 @@ is measured, each side continues its own conversation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -60,6 +62,7 @@ def both(subject: Subject) -> Iterator[tuple[Client, Client]]:
     """A client of ours and one of the peer's, the models loaded."""
     spec = subject.spec()
     threads = threads_of(spec)
+    _read_anew([Path(spec.path), *Path(spec.work_folder).glob("*.gguf")])
     with ExitStack() as opened:
         server = opened.enter_context(
             serving(subject.data_folder, "--threads", str(threads), "--n-parallel", str(SLOTS))
@@ -72,6 +75,13 @@ def both(subject: Subject) -> Iterator[tuple[Client, Client]]:
             opened.callback(client.close)
             client.answer(Question(text="Hello", max_tokens=8, more=FOREVER))
         yield sides
+
+
+def _read_anew(files: Iterable[Path]) -> None:
+    """From the disk: in what pieces a file came to lie in memory makes up to 8 % of a token."""
+    for path in files:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def take_turns(sides: tuple[Client, Client], ask: Ask, rounds: int = ROUNDS) -> Rounds:

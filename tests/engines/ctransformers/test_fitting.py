@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -344,6 +345,30 @@ def test_a_source_that_changed_while_it_was_read_is_said(
     with pytest.raises(ModelCannotRun, match="was changed while it was read"):
         fit(source, header, str(tmp_path / "fitted"))
     assert_nothing_left(tmp_path / "fitted")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such advice")
+def test_what_was_written_in_pieces_is_read_back_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync = os.fsync
+
+    def flushed(handle: int) -> None:
+        done.append("flushed")
+        sync(handle)
+
+    def refused(handle: int, start: int, length: int, advice: int) -> None:
+        assert (start, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        done.append(Path(f"/proc/self/fd/{handle}").resolve().suffix)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "posix_fadvise", refused)
+    source = write_tiny_gguf(tmp_path / "m.gguf")
+    copy = fit(source, read_header(source), str(tmp_path / "fitted"))
+    assert copy.is_file()
+    assert done == ["flushed", ".part", "flushed"]  # The last one is of the folder.
 
 
 def test_the_copies_are_the_users_alone(tmp_path: Path) -> None:
