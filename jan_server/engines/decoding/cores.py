@@ -14,8 +14,18 @@ import time
 from collections import deque
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from jan_server.engines.decoding.pace import Pace
+
+
+class _Counts(NamedTuple):
+    """What time it is; the seconds of one core that evaluations were given, and those that this
+    process used, which does little else."""
+
+    now: float
+    given: float
+    used: float
 
 
 def share(cores: int, answers: int) -> int:
@@ -31,6 +41,8 @@ class Cores:
         self._lock = threading.Lock()
         self._answers = 0
         self._free = count
+        self._given = 0.0
+        self._counted = time.monotonic()
         self._pace = Pace()
         self._waiting: deque[tuple[int, threading.Event]] = deque()
 
@@ -62,25 +74,43 @@ class Cores:
                 self._waiting.append((threads, turn))
         if turn:
             turn.wait()
-        begun = time.monotonic()
+        with self._lock:
+            begun = self._count()
         try:
             yield threads
         finally:
-            self._give_back(threads)
+            with self._lock:
+                ended = self._count()
+                self._give_back(threads)
         with self._lock:
-            now = time.monotonic()
-            self._pace.took(now - begun, threads=threads, tokens=tokens, now=now, kind=kind)
+            self._compare(begun, ended, threads, wanted, tokens=tokens, kind=kind)
+
+    def _compare(
+        self, begun: _Counts, ended: _Counts, threads: int, wanted: int, **alike: Any
+    ) -> None:
+        seconds, given, used = (end - begin for begin, end in zip(begun, ended, strict=True))
+        if threads < wanted:
+            self._pace.took_half(seconds, now=ended.now, **alike)
+        elif threads > 1 and given:
+            share = min(used / given, 1.0)
+            self._pace.took_all(seconds, share=share, now=ended.now, **alike)
+
+    def _count(self) -> _Counts:
+        now = time.monotonic()
+        self._given += (self.count - self._free) * (now - self._counted)
+        self._counted = now
+        return _Counts(now, self._given, time.process_time())
 
     def _take(self, threads: int) -> bool:
         if self._waiting or self._free < threads:
             return False
+        self._count()
         self._free -= threads
         return True
 
     def _give_back(self, threads: int) -> None:
-        with self._lock:
-            self._free += threads
-            while self._waiting and self._waiting[0][0] <= self._free:
-                wanted, turn = self._waiting.popleft()
-                self._free -= wanted
-                turn.set()
+        self._free += threads
+        while self._waiting and self._waiting[0][0] <= self._free:
+            wanted, turn = self._waiting.popleft()
+            self._free -= wanted
+            turn.set()

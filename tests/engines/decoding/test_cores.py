@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,14 +92,50 @@ def test_a_failed_evaluation_gives_its_cores_back() -> None:
     assert repr(cores) == "<Cores 2 of 2 free, 0 answers>"
 
 
-def test_while_others_take_the_cores_half_the_threads_are_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = iter([0.0, 0.0, 0.01, *[1.0, 1.0, 2.0] * 2, 2.0, 2.0, 2.1])
-    monkeypatch.setattr(cores_module.time, "monotonic", lambda: next(clock))
-    cores = Cores(2)
-    used = []
-    for _ in range(4):
-        with cores.evaluating() as threads:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What time it is, and how much of the processor was used."""
+    clock = SimpleNamespace(now=100.0, used=0.0)
+    times = SimpleNamespace(monotonic=lambda: clock.now, process_time=lambda: clock.used)
+    monkeypatch.setattr(cores_module, "time", times)
+    return clock
+
+
+def test_while_others_take_the_cores_half_the_threads_are_used(clock: SimpleNamespace) -> None:
+    cores, used = Cores(2), []
+    for left in (0.9, 0.9, 0.4, 0.4, 0.4):
+        with cores.evaluating(64) as threads:
             used.append(threads)
-    assert used == [2, 2, 2, 1]
+            clock.now += 0.5
+            clock.used += 0.5 * threads * left
+    assert used == [2, 2, 2, 1, 1]
+    clock.now += 100
+    with cores.evaluating() as threads:
+        assert threads == 2
+
+
+def test_two_answers_that_use_all_they_are_given_keep_their_threads(clock: SimpleNamespace) -> None:
+    """One of the two began while the other was under way, and ends after it."""
+    cores = Cores(4)
+    with cores.answering(), cores.answering(), ExitStack() as second:
+        for _ in range(3):
+            with cores.evaluating(64) as threads:
+                assert threads == 2
+                clock.now += 1
+                clock.used += 2
+                assert second.enter_context(cores.evaluating(64)) == 2
+                clock.now += 1
+                clock.used += 4
+            clock.now += 1
+            clock.used += 2
+            second.close()
+
+
+def test_one_thread_waits_for_none_however_little_it_has(clock: SimpleNamespace) -> None:
+    cores = Cores(2)
+    with cores.answering(), cores.answering():
+        for _ in range(3):
+            with cores.evaluating(64):
+                clock.now += 10
+    with cores.evaluating() as threads:
+        assert threads == 2
