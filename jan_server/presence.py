@@ -28,9 +28,9 @@ from portalocker.exceptions import AlreadyLocked, LockException
 from jan_server import __version__, ids
 from jan_server.errors import SettingsInvalid
 from jan_server.store import Store
-from jan_server.store.files import TEMPORARY
 from jan_server.store.paths import WORK_FOLDER
 from jan_server.store.read_only import own_folder
+from jan_server.store.replacing import TEMPORARY
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ import shutil
 from pathlib import Path
 
 from jan_server.downloads.records import SUFFIX, Records
-from jan_server.store.files import TEMPORARY, Files
+from jan_server.store.files import Files
 from jan_server.store.locks import Claim, Locks, file_name
+from jan_server.store.replacing import TEMPORARY
 
 ELSEWHERE = f"{TEMPORARY}download-"
 """Begins the name of a folder of partial files on another disk than the records'."""

@@ -51,8 +51,8 @@ from jan_server.importing.selection import ModelFile, Selection
 from jan_server.models import Models
 from jan_server.store import Store
 from jan_server.store.doctor.names import is_stale
-from jan_server.store.files import TEMPORARY
 from jan_server.store.paths import MODELS
+from jan_server.store.replacing import TEMPORARY
 from jan_server.store.signature import signature_at
 from jan_server.types.importing import ImportedFile, ImportedModel, Mode
 

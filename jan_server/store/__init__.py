@@ -42,10 +42,10 @@ What is promised:
 What a program writes to a file that it holds open while we replace it is added or kept beside when
 it closes that; where the system does not tell who has a file open (not Linux), half a second later.
 
-Reading order: system and files (bytes), scanner and jsonl and document (what bytes say), formats
-(what each Jan meant), paths (names), reading and entries and index (what is known), locks, merging
-and late and collection (one document each), history and lines and messages (appends, edits, told,
-replies), runs, trash, watcher, doctor.
+Reading order: system, disk, replacing, adding and files (bytes), scanner and jsonl and document
+(what bytes say), formats (what each Jan meant), paths (names), reading and entries and index (what
+is known), locks, merging and late and collection (one document each), history and lines and
+messages (appends, edits, told, replies), runs, trash, watcher, doctor.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jan_server.store import merging, torn
+from jan_server.store.adding import Added
 from jan_server.store.ends import End
-from jan_server.store.files import Added
 from jan_server.store.history import Message, message_event
 from jan_server.store.jsonl import Record
 from jan_server.store.lines import Lines, Shared

@@ -1,6 +1,7 @@
 """The calls of the operating system that change something, and which of them this system has.
 
-`files.py` argues in which order they are made; tests replace them by ones that fail or forget.
+`replacing`, `adding` and `files` argue in which order they are made; tests replace them by ones
+that fail or forget.
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ from jan_server.errors import (
 )
 from jan_server.store import deletion
 from jan_server.store.deletion import Deletion
-from jan_server.store.files import TEMPORARY, Files
+from jan_server.store.files import Files
 from jan_server.store.paths import Place
+from jan_server.store.replacing import TEMPORARY
 
 Deletions = list[Deletion]
 

@@ -39,7 +39,7 @@ def killed_before(nth: int, folder: Path, mode: Mode) -> bool:
     process = os.fork()
     if process == 0:
         services = opened(folder)
-        services.store.files._system = KillingSystem(nth)
+        services.store.files.disk.system = KillingSystem(nth)
         import_model(services.store, services.models, selected(folder), mode=mode)
         os._exit(0)
     return os.WIFSIGNALED(os.waitpid(process, 0)[1])

@@ -26,7 +26,7 @@ MODES: list[Mode] = ["copy", "link", "move"]
 
 def services_of(folder: Path, system: System) -> Services:
     services = Services(Settings(data_folder=folder / "jan", fsync=True))
-    services.store.files._system = system
+    services.store.files.disk.system = system
     return services
 
 

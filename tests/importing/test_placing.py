@@ -321,7 +321,7 @@ class Full(OperatingSystem):
 
 def test_a_disk_that_fills_up_meanwhile_leaves_nothing(bring, outside, data_folder, services):
     path = write_tiny_gguf(outside / "m.gguf")
-    services.store.files._system = Full()
+    services.store.files.disk.system = Full()
     with pytest.raises(DiskFull) as caught:
         bring(path)
     assert caught.value.message == "The disk is full: m.gguf was not imported."
@@ -446,7 +446,7 @@ def test_where_a_file_gets_no_second_name_a_move_copies_first(
 ):
     path = write_tiny_gguf(outside / "m.gguf")
     data = path.read_bytes()
-    services.store.files._system = NoSecondNames()
+    services.store.files.disk.system = NoSecondNames()
     monkeypatch.setattr(placing.shutil, "disk_usage", lambda _path: Usage(1, 1, 10))
     with pytest.raises(DiskFull):
         bring(path, mode="move")
@@ -494,7 +494,7 @@ class NothingIsRemoved(OperatingSystem):
 
 def test_an_original_that_cannot_be_removed_is_told(bring, outside, services):
     path = small_gguf(outside / "m.gguf")
-    services.store.files._system = NothingIsRemoved()
+    services.store.files.disk.system = NothingIsRemoved()
     assert bring(path, mode="move").originals_left == [str(path)]
     assert services.models.ready("m")
 

@@ -116,7 +116,7 @@ def test_what_another_wrote_while_we_did_is_merged_or_kept_and_told(
     theirs, mood, kept, client, write, data_folder, monkeypatch
 ):
     write("threads/x/thread.json", OLD)
-    monkeypatch.setattr(client.app.state.services.store.files, "_system", Neighbour(theirs))
+    monkeypatch.setattr(client.app.state.services.store.files.disk, "system", Neighbour(theirs))
     changed = client.patch("/v1/threads/x", json={"title": "Ours"}).json()
     assert (changed["title"], changed["mood"]) == ("Ours", mood)
     assert client.get("/v1/threads/x").json() == changed

@@ -13,9 +13,10 @@ import pytest
 from jan_server.errors import DiskFull, WriteFailed
 from jan_server.store import merging
 from jan_server.store.conflicts import is_conflict, keep_conflict
-from jan_server.store.files import TEMPORARY, Files
+from jan_server.store.files import Files
 from jan_server.store.late import LateWriters
 from jan_server.store.later import Later
+from jan_server.store.replacing import TEMPORARY
 from tests.store.failing import FailingSystem
 
 MOMENT = r"\d{8}T\d{6}Z"

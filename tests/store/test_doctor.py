@@ -22,8 +22,9 @@ from jan_server.store.doctor import Doctor, lines, mending
 from jan_server.store.doctor.found import ADVICE, Mend
 from jan_server.store.doctor.names import STALE, is_stale
 from jan_server.store.doctor.weights import Digests
-from jan_server.store.files import Files, Replaced
+from jan_server.store.files import Files
 from jan_server.store.locks import Locks
+from jan_server.store.replacing import Replaced
 from jan_server.store.signature import Signature
 from jan_server.types.diagnostics import Checked, Diagnosis, Finding, TrashSize
 from tests.conftest import tree

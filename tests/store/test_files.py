@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from jan_server.errors import DataFolderMissing, JanError, WriteFailed, WriteUncertain
+from jan_server.store.adding import Adding
+from jan_server.store.disk import Disk
 from jan_server.store.files import Files
 from jan_server.store.late import LateWriters
 from jan_server.store.later import Later
@@ -269,11 +271,11 @@ def test_a_name_is_on_the_disk_before_the_first_line_is(tmp_path: Path) -> None:
 def test_names_are_not_remembered_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jan_server.store.files._MAX_NAMED", 2)
-    files = Files()
+    monkeypatch.setattr("jan_server.store.adding._MAX_NAMED", 2)
+    adding = Adding(Disk())
     for name in "abcde":
-        files.append(tmp_path / name, b"a\n")
-        assert 1 <= len(files._named) <= 2
+        adding.append(tmp_path / name, b"a\n")
+        assert 1 <= len(adding._named) <= 2
 
 
 def test_a_name_that_could_not_be_flushed_is_flushed_the_next_time(tmp_path: Path) -> None:

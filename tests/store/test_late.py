@@ -16,9 +16,9 @@ import pytest
 from jan_server.errors import DiskFull
 from jan_server.store import Store, late
 from jan_server.store.conflicts import is_conflict
-from jan_server.store.files import TEMPORARY
 from jan_server.store.late import MOST, LateWriters, has_writer
 from jan_server.store.later import Later
+from jan_server.store.replacing import TEMPORARY
 from tests.store.conftest import until, write
 
 A = b'{"id":"a","role":"user","content":"a"}\n'

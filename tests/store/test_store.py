@@ -24,9 +24,12 @@ from jan_server.errors import (
     WriteUncertain,
 )
 from jan_server.store import Document, Store, paths
+from jan_server.store.adding import Adding
+from jan_server.store.disk import Disk
 from jan_server.store.files import Files
 from jan_server.store.histories import Histories
 from jan_server.store.paths import Place
+from jan_server.store.replacing import Replacing
 from jan_server.store.signature import signature_at
 from tests.store.conftest import write
 from tests.store.failing import FailingSystem
@@ -467,6 +470,8 @@ def test_everything_tells_its_state(store: Store, root: Path) -> None:
         store.messages("one"),
         store.files,
         Files(),
+        Replacing(Disk(), late=None),
+        Adding(Disk()),
         store.trash,
         thread,
         stale,
@@ -478,8 +483,10 @@ def test_everything_tells_its_state(store: Store, root: Path) -> None:
         f"<Store {root} generation A>",
         "<Collection threads: <Index of threads: 1, not complete>>",
         "<Messages of one>",
-        "<Files fsync=off>",
-        "<Files fsync=always>",
+        "<Files on <Disk fsync=off>>",
+        "<Files on <Disk fsync=always>>",
+        "<Replacing, 0 displaced files are kept>",
+        "<Adding, 0 names are flushed>",
         f"<Trash {root}/.jan_server/trash>",
         "<Document one/thread.json 16 bytes>",
         "<Document one/thread.json stale>",

@@ -20,7 +20,7 @@ import pytest
 
 from jan_server.errors import DataFolderMissing
 from jan_server.store import watch_child, watch_news, watch_process, watcher
-from jan_server.store.files import TEMPORARY
+from jan_server.store.replacing import TEMPORARY
 from jan_server.store.watch_news import Inbox, News
 from jan_server.store.watch_process import WatchProcess
 from jan_server.store.watcher import Watcher

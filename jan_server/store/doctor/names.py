@@ -12,8 +12,9 @@ from jan_server import ids
 from jan_server.store.conflicts import is_conflict
 from jan_server.store.doctor.found import Found, Mend, found
 from jan_server.store.doctor.spots import Spot, is_folder, is_odd, leads_nowhere
-from jan_server.store.files import TEMPORARY, Files
+from jan_server.store.files import Files
 from jan_server.store.paths import MESSAGES, RESPONSES, RUNS, WORK_FOLDER
+from jan_server.store.replacing import TEMPORARY
 
 STALE = 3600.0
 """Seconds after which a temporary file is one that nobody will finish."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from jan_server.store.deletion import time_of
 from jan_server.store.doctor.found import Found
 from jan_server.store.doctor.names import check_leftover
-from jan_server.store.files import TEMPORARY
 from jan_server.store.paths import WORK_FOLDER
+from jan_server.store.replacing import TEMPORARY
 from jan_server.types.diagnostics import TrashSize
 
 _NOT_WORK = frozenset({"trash", "torn", "locks"})
