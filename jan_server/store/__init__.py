@@ -322,8 +322,12 @@ class Store:
         return restore(self.trash, deletion_id, collections=collections, messages=self.messages)
 
     def expire(self, *, days: float) -> None:
-        """Remove from the trash what is over, after so many days; 0 is never. Raises ReadOnly."""
+        """Remove from the trash what is over, after so many days; 0 is never. Raises ReadOnly.
+
+        And the files of locks that nobody holds.
+        """
         self.check_writable()
+        self._locks.sweep()
         expire(self.trash, days=days, now=time.time())
 
     def make_room(self, needed: int) -> None:

@@ -11,6 +11,7 @@ Rules:
 - The folder of the locks can be deleted while they are held. Whoever waits then finds out that the
   file has lost its name and begins again; meanwhile a holder of the old file and one of the new do
   not know of each other.
+- We remove a file only while we have its lock: nobody holds it then, and who waits begins again.
 
 Not promised: anything to programs that do not ask for the lock, an editor or Jan; nor an order
 among those who wait.
@@ -116,6 +117,19 @@ class Locks:
             return None
         return Claim(name, path, fd, on_release=self._unclaim)
 
+    def sweep(self) -> None:
+        """Remove the files of all names that nobody has in this moment.
+
+        Else one would stay for each thread that was ever there. Whoever comes next makes another.
+        """
+        if self._folder is None:
+            return
+        for path in self._folder.glob("@*"):
+            fd = _locked(path, wait=False)
+            if fd is not None:
+                _forget(path)
+                os.close(fd)
+
     def _unclaim(self, name: str) -> None:
         with self._guard:
             self._claims.discard(name)
@@ -153,9 +167,7 @@ class Claim:
         self._is_held = False
         if self._fd is not None and self._path is not None:
             if forget:
-                # While it is locked: who waits for this file sees that it has lost its name.
-                with contextlib.suppress(OSError):
-                    self._path.unlink()
+                _forget(self._path)
             os.close(self._fd)
         self._on_release(self._name)
 
@@ -213,6 +225,12 @@ def _locked(path: Path, *, wait: bool) -> int | None:
             # Windows waits ten seconds at most, so whoever waits asks again.
             if not is_ours and not wait:
                 return None
+
+
+def _forget(path: Path) -> None:
+    """While it is locked: who waits for this file sees that it has lost its name."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _opened(path: Path) -> int:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -255,6 +256,51 @@ def test_a_claim_that_is_forgotten_leaves_no_file(folder: Path, other: Other) ->
         claim.release(forget=True)
         assert list(folder.iterdir()) == []
         assert other.ask(command.replace("claim a", "try a")) == "True"
+
+
+def test_the_files_of_names_that_nobody_has_are_swept_away(folder: Path, other: Other) -> None:
+    locks = Locks(folder)
+    locks.sweep()  # There is no such folder yet.
+    claim = locks.claim("claimed here")
+    assert other.ask("hold held there") == "held"
+    with locks.hold("gone"), locks.hold("held here"):
+        (folder / "@left by a killed one").touch()
+    with locks.hold("held here"):
+        locks.sweep()
+    names = {file_name(name) for name in ("claimed here", "held there", "held here")}
+    assert {path.name for path in folder.iterdir()} == names
+    assert claim is not None
+    claim.release()
+    assert other.ask("release") == "released"
+    locks.sweep()
+    assert [path.name for path in folder.iterdir()] == ["told"]
+    assert other.ask("try gone") == "True"
+
+
+def test_whatever_is_swept_two_never_hold_one_name(folder: Path) -> None:
+    done, inside, most = threading.Event(), [], []
+
+    def sweep() -> None:
+        while not done.is_set():
+            Locks(folder).sweep()
+
+    def hold() -> None:
+        locks = Locks(folder)  # Of another one: only the file tells them from each other.
+        for _ in range(100):
+            with locks.hold("a"):
+                inside.append(locks)
+                time.sleep(0.001)  # The other one has its chance.
+                most.append(len(inside))
+                inside.remove(locks)
+
+    sweeper, holders = threading.Thread(target=sweep), [threading.Thread(target=hold) for _ in "ab"]
+    for thread in (sweeper, *holders):
+        thread.start()
+    for thread in holders:
+        thread.join()
+    done.set()
+    sweeper.join()
+    assert most == [1] * 200
 
 
 def test_a_file_that_cannot_be_forgotten_stays(folder: Path) -> None:

@@ -226,6 +226,15 @@ def test_deleting_is_moving(store: Store, root: Path) -> None:
         store.threads.delete("one")
 
 
+def test_what_is_over_goes_and_so_do_locks_that_nobody_holds(store: Store, root: Path) -> None:
+    store.messages("one").append([{"role": "user", "content": "hello"}])
+    assert list((root / ".jan_server/locks").iterdir())
+    store.threads.delete("one")
+    store.expire(days=0)
+    assert list((root / ".jan_server/locks").iterdir()) == []
+    assert [item.resource_id for item in store.trash.list()] == ["one"]
+
+
 def test_a_client_may_choose_a_free_message_id(store: Store) -> None:
     messages = store.messages("one")
     added = messages.append([{**HI, "id": "mine"}, HI])
