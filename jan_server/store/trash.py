@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,7 @@ class Trash:
     def __init__(self, path: Path, files: Files) -> None:
         self.path = path
         self._files = files
+        self._leaving = threading.Lock()  # Who comes second finds it gone, not half gone.
 
     def __repr__(self) -> str:
         return f"<Trash {self.path}>"
@@ -116,8 +118,11 @@ class Trash:
         leads it elsewhere now, and what Files.move does: nothing was moved then. The caller holds
         the resource's lock.
         """
-        if not os.path.lexists(item.path):
-            raise NotFound("deletion", item.id)
+        with self._leaving:
+            return self._put_back(item, place)
+
+    def _put_back(self, item: Deletion, place: Place) -> Path:
+        self._check_is_there(item.path)
         target = place.path / item.where
         _check_is_inside(target.parent, place)
         self._files.make_folders(target.parent)
@@ -133,16 +138,24 @@ class Trash:
     def free(self, trashed: Path) -> None:
         """Remove a deletion for good. `trashed` is its `path`; links are not followed.
 
-        Raises ValueError for a path that is not in the trash.
+        Raises ValueError for a path that is no deletion's, and NotFound when it is not in the trash
+        any more.
         """
         self._check_is_deletion(trashed)
-        self._remove([trashed])
+        with self._leaving:
+            self._check_is_there(trashed)
+            self._remove([trashed])
 
     def free_files(self, trashed: Path, is_meant: Callable[[str], bool]) -> None:
-        """Remove files of one trashed folder for good; links are removed, not followed."""
+        """Remove files of one trashed folder for good; links are removed, not followed.
+
+        Raises as `free`.
+        """
         self._check_is_deletion(trashed)
-        files = (path for path in trashed.iterdir() if path.is_symlink() or not path.is_dir())
-        self._remove([path for path in files if is_meant(path.name)])
+        with self._leaving:
+            self._check_is_there(trashed)
+            files = (path for path in trashed.iterdir() if path.is_symlink() or not path.is_dir())
+            self._remove([path for path in files if is_meant(path.name)])
 
     def sweep(self, now: float) -> None:
         """Remove what is not in the trash any more: halves of an hour ago, and empty folders."""
@@ -191,6 +204,10 @@ class Trash:
         parts = trashed.relative_to(self.path).parts
         if len(parts) < 3 or ".." in parts:
             raise ValueError(f"{trashed} is not a deletion")
+
+    def _check_is_there(self, trashed: Path) -> None:
+        if not os.path.lexists(trashed):
+            raise NotFound("deletion", trashed.relative_to(self.path).parts[0])
 
     def _remove(self, paths: Sequence[Path]) -> None:
         """Of one folder. A crash leaves the rest for `sweep`."""

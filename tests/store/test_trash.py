@@ -8,6 +8,7 @@ import os
 import time
 from collections import namedtuple
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -428,6 +429,23 @@ def test_only_what_is_below_a_deletion_can_be_freed(trash: Trash, root: Path) ->
         with pytest.raises(ValueError, match=r"not a deletion|not in the subpath"):
             trash.free(path)
     assert trash.list() == [item]
+
+
+def test_what_several_free_at_once_is_freed_by_one(trash: Trash, root: Path) -> None:
+    def free(item: Deletion) -> str:
+        try:
+            trash.free(item.path)
+        except NotFound as error:
+            return error.code
+        return "freed"
+
+    for name in ("one", "two", "three"):
+        write(root / f"threads/{name}/thread.json")
+        item = take(trash, root / f"threads/{name}", below="threads")
+        with ThreadPoolExecutor(4) as others:
+            outcomes = sorted(others.map(free, [item] * 4))
+        assert outcomes == ["deletion_not_found"] * 3 + ["freed"]
+    assert tree(trash.path) == []
 
 
 def test_what_is_freed_leaves_what_its_links_lead_to(
