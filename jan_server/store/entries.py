@@ -146,7 +146,10 @@ class Entries:
         if new == entry.inner_id:
             return
         if entry.inner_id is not None:
-            self._by_inner_id[entry.inner_id].remove(entry.where)
+            places = self._by_inner_id[entry.inner_id]
+            places.remove(entry.where)
+            if not places:
+                del self._by_inner_id[entry.inner_id]
         if new is not None:
             self._by_inner_id.setdefault(new, []).append(entry.where)
         entry.inner_id = new

@@ -322,7 +322,7 @@ class Index:
         for found in self.place.walk():
             seen.add(found.where)
             self._look_at(found)
-        for where in self._entries:
+        for where in (*self._entries, *list(self._looked_through)):
             if where not in seen:
                 self.look(self.place.path / where)
         self._check_root()  # It may be gone since: then not all was seen.

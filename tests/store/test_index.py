@@ -425,13 +425,30 @@ def test_a_folder_that_was_empty_is_found_when_it_has_become_a_thread(
     assert kept.threads.get("late").value["title"] == "late"
 
 
-def test_folders_that_are_gone_are_not_remembered(kept: Store, root: Path) -> None:
+@pytest.mark.parametrize("by", ["an unknown id", "looking everywhere"])
+def test_folders_that_are_gone_are_not_remembered(by: str, kept: Store, root: Path) -> None:
     (root / "threads/Work").mkdir()
     kept.look_everywhere()
+    assert "Work" in kept.threads.index._looked_through
     (root / "threads/Work").rmdir()
-    with pytest.raises(NotFound):
-        kept.threads.get("nope")
+    if by == "an unknown id":
+        with pytest.raises(NotFound):
+            kept.threads.get("nope")
+    else:
+        kept.look_everywhere()
     assert "Work" not in kept.threads.index._looked_through
+
+
+def test_ids_inside_copies_that_are_gone_are_not_remembered(kept: Store, root: Path) -> None:
+    for name in ("one copy", "one another copy"):
+        write(root / f"threads/{name}/thread.json", '{"id": "one"}')
+    kept.look_everywhere()
+    assert sorted(ids(kept)) == ["one", "one another copy", "one copy", "two"]
+    for name in ("one copy", "one another copy"):
+        shutil.rmtree(root / f"threads/{name}")
+    kept.look_everywhere()
+    assert sorted(ids(kept)) == ["one", "two"]
+    assert kept.threads.index._entries._by_inner_id == {}
 
 
 def test_an_id_inside_that_is_another_now_finds_nothing(kept: Store, root: Path) -> None:
