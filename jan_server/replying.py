@@ -16,7 +16,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -39,6 +39,28 @@ WITHIN = 60.0
 """No more replies than that in so many seconds, in one thread."""
 
 
+class Quota:
+    """How many replies may begin in each thread; of what began longer ago nothing is kept."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begun: dict[str, deque[float]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Quota of {sorted(self._begun)}>"
+
+    def take(self, thread_id: str) -> bool:
+        """Whether one more may begin in that thread now; then it counts."""
+        now = self._clock()
+        lately = {id: begun for id, begun in self._begun.items() if now - begun[-1] < WITHIN}
+        begun = lately.setdefault(thread_id, deque(maxlen=MOST))
+        self._begun = lately
+        if len(begun) == MOST and now - begun[0] < WITHIN:
+            return False
+        begun.append(now)
+        return True
+
+
 class Replying:
     """Belongs to one event loop. `start` it once; whoever starts it ends it with `close`."""
 
@@ -50,7 +72,7 @@ class Replying:
         self._is_everywhere = False
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._begun: dict[str, deque[float]] = {}
+        self._quota = Quota()
         self._listening: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -162,16 +184,14 @@ class Replying:
             log.warning("%s: %s failed: %s", thread_id, ended.id, ended.last_error.message)
 
     def _may_begin(self, thread_id: str) -> bool:
-        begun, now = self._begun.setdefault(thread_id, deque(maxlen=MOST)), time.monotonic()
-        if len(begun) == MOST and now - begun[0] < WITHIN:
+        may_begin = self._quota.take(thread_id)
+        if not may_begin:
             log.warning(
                 "%s was answered %d times in a minute: its next line is left to its next change",
                 thread_id,
                 MOST,
             )
-            return False
-        begun.append(now)
-        return True
+        return may_begin
 
 
 def asks_for_it(thread: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from jan_server import replying
-from jan_server.replying import MARK, asks_for_it, refuses_it, waiting
+from jan_server.replying import MARK, Quota, asks_for_it, refuses_it, waiting
 from jan_server.settings import Settings
 from jan_server.store.history import Message
 from jan_server.types.run import StoredRun
@@ -96,6 +96,17 @@ def test_the_last_users_message_waits_unless_it_was_answered_or_tried(messages, 
 )
 def test_only_true_asks_for_it_and_only_false_refuses_it(thread, asks, refuses):
     assert (asks_for_it(thread), refuses_it(thread)) == (asks, refuses)
+
+
+def test_a_thread_has_a_quota_and_is_forgotten_when_that_was_long_ago(monkeypatch):
+    monkeypatch.setattr(replying, "MOST", 2)
+    seconds = [0.0]
+    quota = Quota(clock=lambda: seconds[0])
+    assert [quota.take(thread_id) for thread_id in "aaab"] == [True, True, False, True]
+    assert repr(quota) == "<Quota of ['a', 'b']>"
+    seconds[0] = 60.0
+    assert [quota.take("c"), repr(quota)] == [True, "<Quota of ['c']>"]
+    assert quota.take("a")
 
 
 # On real servers
