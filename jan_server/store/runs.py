@@ -140,9 +140,22 @@ def problems(raw: bytes) -> Iterator[Problem]:
 _KEYS = frozenset(StoredRun.__struct_fields__)
 
 
-@lru_cache(maxsize=4096)
+_LONGEST_KEPT = 2**13
+"""Bytes of a line whose run is kept; longer ones hold long instructions, or what tools answered.
+With all that are kept, 32 MiB of lines at most."""
+
+
 def _read(raw: bytes) -> StoredRun | None:
-    """The run of a line; None for an object that is none. The same one for the same bytes."""
+    """The run of a line; None for an object that is none."""
+    return _kept(raw) if len(raw) <= _LONGEST_KEPT else _decoded(raw)
+
+
+@lru_cache(maxsize=4096)
+def _kept(raw: bytes) -> StoredRun | None:
+    return _decoded(raw)
+
+
+def _decoded(raw: bytes) -> StoredRun | None:
     try:
         return msgspec.json.decode(raw, type=StoredRun)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from jan_server.errors import FileUnreadable, JanError, NotFound
 from jan_server.store import Store, ThreadRuns
+from jan_server.store import runs as stored
 from jan_server.store.doctor import Doctor
 from jan_server.store.files import Files
 from jan_server.types.run import (
@@ -73,6 +74,16 @@ def test_a_line_says_what_is_not_as_always(runs, root, write_it):
     write_it(runs, RUN)
     assert list(lines(root)[0].items()) == list(LINE.items())
     assert runs.list() == [RUN]
+
+
+def test_of_long_lines_nothing_is_kept(runs):
+    short, long = RUN, replace(RUN, id="run_2", instructions="be kind " * 2000)
+    runs.put(short)
+    assert runs.list() == [short]
+    known = stored._kept.cache_info().misses
+    runs.put(long)
+    assert runs.list() == [short, long]
+    assert stored._kept.cache_info().misses == known
 
 
 def test_steps_are_inside(runs, root):
