@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
+from jan_server.errors import JanError
 from jan_server.store.expiry import DAY
+
+log = logging.getLogger(__name__)
 
 
 class Expiring:
-    """Calls `expire` in a thread. Belongs to one event loop; who starts it closes it."""
+    """Calls `expire` in a thread. Belongs to one event loop; who starts it closes it.
+
+    What it raises is logged, and it is called again the next day: the data folder may be away.
+    """
 
     def __init__(self, expire: Callable[[], None], *, every: float = DAY) -> None:
         self._expire = expire
@@ -30,5 +37,8 @@ class Expiring:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.to_thread(self._expire)
+            try:
+                await asyncio.to_thread(self._expire)
+            except JanError as error:
+                log.warning("the trash is not emptied today: %s", error)
             await asyncio.sleep(self._every)
