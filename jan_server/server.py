@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from typing import cast
+from typing import Any, cast
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -90,7 +90,16 @@ async def serve_until(stop: asyncio.Event, app: Starlette, sock: socket.socket) 
         await stop.wait()
         await app.state.services.drain(DRAIN_SECONDS)
 
+    asyncio.get_running_loop().set_exception_handler(_tell_failure)
     await serve(cast(Framework, app), hypercorn_config(sock), shutdown_trigger=drained)
+
+
+def _tell_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As asyncio does, but for connections that Hypercorn cancels at the end: Python 3.11 asks each
+    how it has failed, and meets the cancellation.
+    """
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import signal
@@ -17,8 +18,9 @@ from threading import Event, Thread
 import pytest
 
 from jan_server import server
+from jan_server.app import create_app
 from jan_server.errors import SettingsInvalid
-from jan_server.server import address, bind
+from jan_server.server import address, bind, serve_until
 from tests.running import Command, served
 
 
@@ -68,6 +70,34 @@ def test_sigterm_lets_a_running_answer_end(data_folder, echo):
     assert first.startswith(b"data: ")
     assert rest.endswith(b"data: [DONE]\n\n")
     assert b"four" in rest
+
+
+def test_who_has_sent_half_a_request_is_left_without_a_traceback(data_folder):
+    head = b"POST /v1/threads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+    with start(data_folder) as command:
+        base = command.read_line().split()[1]
+        host, port = base.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as half:
+            half.sendall(head + b'{"title"')
+            with urllib.request.urlopen(f"{base}/healthz"):
+                pass  # Half a request that came before it has been begun.
+            command.process.send_signal(signal.SIGTERM)
+            assert command.process.wait(60) == 0
+        assert "Traceback" not in command.process.stderr.read()
+
+
+def test_what_fails_in_the_event_loop_is_told(settings, caplog):
+    async def serve_and_fail():
+        stop = asyncio.Event()
+        with bind("127.0.0.1", 0) as sock:
+            serving = asyncio.create_task(serve_until(stop, create_app(settings), sock))
+            await asyncio.sleep(0)
+            asyncio.get_running_loop().call_exception_handler({"message": "something failed"})
+            stop.set()
+            await serving
+
+    asyncio.run(serve_and_fail())
+    assert caplog.messages == ["something failed"]
 
 
 def test_the_second_ctrl_c_stops_at_once(data_folder, echo):
