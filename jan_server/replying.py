@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from jan_server.errors import JanError, RunActive
+from jan_server.errors import JanError, NotFound, RunActive
 from jan_server.events import Event, Hub, Resync
 from jan_server.logs import frames
 from jan_server.runs import Runs
@@ -162,11 +162,14 @@ class Replying:
             log.error("answering what was written into %s failed:\n%s", thread_id, frames(error))
 
     def _due(self, thread_id: str) -> str | None:
-        thread = self._store.threads.get(thread_id)
-        if not self._is_wanted(thread_id, thread.value):
-            return None
-        messages = self._store.messages(thread_id).list()
-        return waiting(messages, self._store.runs(thread_id).list())
+        try:
+            thread = self._store.threads.get(thread_id)
+            if not self._is_wanted(thread_id, thread.value):
+                return None
+            messages = self._store.messages(thread_id).list()
+            return waiting(messages, self._store.runs(thread_id).list())
+        except NotFound:
+            return None  # Deleted or moved since: where it is now, it is heard of again.
 
     def _is_wanted(self, thread_id: str, thread: Mapping[str, Any]) -> bool:
         if asks_for_it(thread) or thread_id == self._named:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -10,6 +11,7 @@ import pytest
 
 from jan_server import replying
 from jan_server.replying import MARK, Quota, asks_for_it, refuses_it, waiting
+from jan_server.services import Services
 from jan_server.settings import Settings
 from jan_server.store.history import Message
 from jan_server.types.run import StoredRun
@@ -107,6 +109,12 @@ def test_a_thread_has_a_quota_and_is_forgotten_when_that_was_long_ago(monkeypatc
     seconds[0] = 60.0
     assert [quota.take("c"), repr(quota)] == [True, "<Quota of ['c']>"]
     assert quota.take("a")
+
+
+def test_a_thread_that_is_gone_again_is_no_trouble(settings, caplog):
+    services = Services(settings)
+    asyncio.run(services.replying._answer("gone"))
+    assert caplog.messages == []
 
 
 # On real servers
