@@ -237,6 +237,11 @@ IMAGE = {"type": "image", "source": {}}
             "$.messages[0].content[0].content[1]",
         ),
         (
+            {"messages": [USER, {"role": "user", "content": []}]},
+            InvalidRequest,
+            "$.messages[1].content",
+        ),
+        (
             {"messages": [USER, {"role": "assistant", "content": "I"}]},
             ParameterNotSupported,
             "$.messages[1]",

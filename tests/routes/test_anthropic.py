@@ -118,8 +118,8 @@ RESULT = {"type": "tool_result", "tool_use_id": "t"}
 ARRAY = {"name": "a", "input_schema": {"type": "array"}}
 
 
-def said(block):
-    return {"messages": [{"role": "user", "content": [block]}]}
+def said(*blocks):
+    return {"messages": [{"role": "user", "content": blocks}]}
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -128,6 +128,7 @@ def said(block):
     [
         ({"model": "nope"}, 404, "not_found_error", None),
         ({"messages": []}, 400, "invalid_request_error", "$.messages"),
+        (said(), 400, "invalid_request_error", "$.messages[0].content"),
         (said(IMAGE), 400, "invalid_request_error", "$.messages[0].content[0]"),
         (said({"type": "x"}), 400, "invalid_request_error", "$.messages[0].content[0].type"),
         (said(RESULT), 400, "invalid_request_error", "$.messages[0].content[0].tool_use_id"),

@@ -111,7 +111,10 @@ def _messages(asked: CountMessageTokens) -> tuple[ChatMessages, dict[str, str]]:
         add({"role": "system", "content": _joined(asked.system)}, "$.system")
     for index, message in enumerate(asked.messages):
         path = f"$.messages[{index}]"
-        for more, place in _read(message, path):
+        read = [*_read(message, path)]
+        if not read:
+            raise InvalidRequest(f"{path}.content: it is empty.", param=f"{path}.content")
+        for more, place in read:
             add(more, f"{path}{place}")
     if message.role == "assistant":
         raise ParameterNotSupported(
