@@ -47,7 +47,6 @@ async def read_json(
     Raises InvalidRequest (`param` is the JSON path), BodyTooLarge, BodyTimeout,
     UnsupportedMediaType, and Starlette's ClientDisconnect.
     """
-    _check_media_type(request)
     body = await read_body(request, limit=getattr(request.state, "body_limit", DEFAULT_BODY_LIMIT))
     if not body.strip():
         if required:
@@ -57,7 +56,9 @@ async def read_json(
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
-    """The whole body. Raises BodyTooLarge, as soon as that is known, and BodyTimeout."""
+    """The whole body. Raises UnsupportedMediaType for a form or what is packed, BodyTimeout, and
+    BodyTooLarge as soon as that is known."""
+    _check_media_type(request)
     announced = fields(request.scope).get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)

@@ -286,6 +286,16 @@ def test_a_start_with_another_body_is_a_400(client, echo, content):
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [{"content-type": "multipart/form-data; boundary=x"}, {"content-encoding": "gzip"}],
+)
+def test_a_start_with_a_form_or_a_packed_body_is_a_415(client, echo, headers):
+    answer = client.put(f"/v1/models/{echo}/start", content=b"{}", headers=headers)
+    assert answer.status_code == 415
+    assert loaded(client) == []
+
+
+@pytest.mark.parametrize(
     ("id", "verb", "status", "code"),
     [
         ("nope", "start", 404, "model_not_found"),
