@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 import unicodedata
 import uuid
+from typing import Annotated
 
+from msgspec import Meta
 from ulid import ULID
 
 from jan_server.errors import InvalidId
@@ -22,6 +24,9 @@ MODEL_PARTS = 4
 """How many `/`-joined parts a model id may have, and how deep model folders are looked for."""
 
 _NEW = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+NewId = Annotated[str, Meta(extra_json_schema={"pattern": f"^{_NEW.pattern}$"})]
+"""As the OpenAPI document shows an id of one part that may be new; `check_new_id` checks it."""
+
 _NOT_IN_NEW = re.compile(r"[^A-Za-z0-9._@+-]+")
 _SECONDS = re.compile(r".*_(\d{9,11})(?:_\d{1,3})?")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # Controls; half a character.

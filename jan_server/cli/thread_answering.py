@@ -24,7 +24,7 @@ from jan_server.runs.events import TextAdded
 from jan_server.runs.states import ACTIVE
 from jan_server.services import Services
 from jan_server.settings import Settings
-from jan_server.types.run import CreateRun, MessageDelta, Run, StoredRun
+from jan_server.types.run import CreateRun, Run, RunMessageDelta, StoredRun
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at a run that is being cancelled."""
@@ -179,7 +179,7 @@ def _told(data: dict[str, Any]) -> Told | None:
             case "thread.run":
                 return msgspec.convert(data, Run)
             case "thread.message.delta":
-                delta = msgspec.convert(data, MessageDelta).delta
+                delta = msgspec.convert(data, RunMessageDelta).delta
                 return "".join(part.text.value for part in delta.content)
     except msgspec.ValidationError as error:
         raise ServerFailed(f"The server says of a run what is not understood: {error}.") from error

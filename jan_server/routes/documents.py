@@ -29,6 +29,7 @@ TAGS = {
     "Assistants": "Who answers: instructions, parameters, a model.",
     "Events": "What happens in the data folder, as it happens.",
     "Trash": "What was deleted, until it is over or put back.",
+    "Jan 0.5": "What only the last Jan that spoke HTTP asks for.",
     "Server": "The server itself.",
 }
 DESCRIPTION = (

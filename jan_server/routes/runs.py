@@ -38,6 +38,7 @@ from jan_server.runs import Begun, states
 from jan_server.runs.events import CallsAdded, RunEvent, StepOf, TextAdded
 from jan_server.services import Services
 from jan_server.store import Entry
+from jan_server.types.message import Message
 from jan_server.types.page import PageQuery
 from jan_server.types.run import (
     CallsDelta,
@@ -46,20 +47,20 @@ from jan_server.types.run import (
     CreateThreadAndRun,
     DetailsDelta,
     MessageCreation,
-    MessageDelta,
     ModifyRun,
     Run,
     RunList,
+    RunMessageDelta,
     RunStep,
     RunStepList,
+    RunTextDelta,
     Step,
     StepDelta,
     StoredRun,
     SubmitToolOutputs,
-    TextDelta,
     TextPartDelta,
 )
-from jan_server.types.thread import CreateThread
+from jan_server.types.thread import CreateThread, Thread
 from jan_server.web.requests import decode_json, read_json, read_query
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
@@ -196,8 +197,8 @@ def _wire(thread_id: str, event: RunEvent) -> Any:
         case StepOf(run, step):
             return shown_step(run, step)
         case TextAdded(id, text):
-            part = TextPartDelta(text=TextDelta(value=text))
-            return MessageDelta(id=id, delta=ContentDelta(content=[part]))
+            part = TextPartDelta(text=RunTextDelta(value=text))
+            return RunMessageDelta(id=id, delta=ContentDelta(content=[part]))
         case CallsAdded(id, delta):
             # In every piece, as OpenAI's: its clients tell the kinds of tools by it.
             piece = msgspec.structs.replace(delta, type="function")
@@ -207,6 +208,8 @@ def _wire(thread_id: str, event: RunEvent) -> Any:
             return messages.shown(thread_id, message, Client.OPENAI)
 
 
+_EVENTS = (Run, RunStep, StepDelta, Message, RunMessageDelta)
+_NAMED = " Each event of a stream has its name, as OpenAI's; the last one is `done`."
 _READING = (InvalidId, NotFound, FileUnreadable)
 _ANSWERING = (
     InvalidRequest,
@@ -226,9 +229,10 @@ ROUTES = [
         operation_id="createThreadAndRun",
         tag="Runs",
         summary="Create thread and run",
-        description="A new thread with its messages, and a reply in it.",
+        description=f"A new thread with its messages, and a reply in it.{_NAMED}",
         request=CreateThreadAndRun,
         response=Run,
+        event=(Thread, *_EVENTS),
         names=("assistant", "model"),
         errors=(AlreadyExists, *_ANSWERING),
     ),
@@ -251,9 +255,10 @@ ROUTES = [
         tag="Runs",
         summary="Create run",
         description="Adds the `additional_messages`, and lets a model reply to the thread. It goes "
-        "on when the client leaves; the reply is a message of the thread in the end.",
+        f"on when the client leaves; the reply is a message of the thread in the end.{_NAMED}",
         request=CreateRun,
         response=Run,
+        event=_EVENTS,
         names=("assistant", "model"),
         errors=(*_ANSWERING, RunActive),
     ),
@@ -296,9 +301,10 @@ ROUTES = [
         operation_id="submitToolOutputsToRun",
         tag="Runs",
         summary="Submit tool outputs to run",
-        description="What came of all calls that a run waits for; it goes on then.",
+        description=f"What came of all calls that a run waits for; it goes on then.{_NAMED}",
         request=SubmitToolOutputs,
         response=Run,
+        event=_EVENTS,
         errors=(InvalidRequest, *_READING, RunNotActive, ShuttingDown, *WRITING),
     ),
     Route(

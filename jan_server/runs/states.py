@@ -20,12 +20,12 @@ from jan_server.types.run import (
     AnsweredCall,
     AnsweredFunction,
     CallsToAnswer,
-    IncompleteDetails,
     Limit,
     MessageCreation,
     MessageId,
     RequiredAction,
     RunError,
+    RunIncompleteDetails,
     RunStatus,
     RunUsage,
     Step,
@@ -89,7 +89,9 @@ def completed(run: StoredRun, now: int) -> StoredRun:
 def incomplete(run: StoredRun, now: int, reason: Limit) -> StoredRun:
     """It has met a bound."""
     ended = _ended(run, "incomplete", now)
-    return replace(ended, status="incomplete", incomplete_details=IncompleteDetails(reason=reason))
+    return replace(
+        ended, status="incomplete", incomplete_details=RunIncompleteDetails(reason=reason)
+    )
 
 
 def failed(run: StoredRun, now: int, error: RunError) -> StoredRun:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from jan_server.ids import NewId
+
 
 class Tool(Struct, kw_only=True):
     """What an assistant may use; `type` names it."""
@@ -38,6 +40,8 @@ class CreateAssistant(ModifyAssistant, kw_only=True):
     default model.
     """
 
+    id: NewId | UnsetType = UNSET
+
 
 class Assistant(Struct, kw_only=True):
     """An assistant as it is answered: the keys of its file, with these put right or filled in."""
@@ -45,12 +49,12 @@ class Assistant(Struct, kw_only=True):
     id: Annotated[str, Meta(examples=["jan"])]
     object: Literal["assistant"]
     created_at: int
-    metadata: dict[str, Any] = {}
-    name: str | UnsetType = UNSET
+    metadata: dict[str, Any] | None = {}
+    name: str | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
-    avatar: str | UnsetType = UNSET
+    avatar: str | UnsetType | None = UNSET
     model: str | UnsetType = UNSET
-    instructions: str | UnsetType = UNSET
+    instructions: str | UnsetType | None = UNSET
     file_ids: list[str] | UnsetType = UNSET
     tools: list[Any] | UnsetType = UNSET
     parameters: dict[str, Any] | UnsetType = UNSET

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from jan_server.ids import NewId
 from jan_server.types.page import PageQuery
 
 Role = Literal["user", "assistant", "system"]
@@ -41,7 +42,7 @@ class CreateMessage(Struct, kw_only=True):
 
     role: Role
     content: str | Annotated[list[SentPart], Meta(min_length=1)]
-    id: str | UnsetType | None = UNSET
+    id: NewId | UnsetType | None = UNSET
     status: str | UnsetType | None = UNSET
     type: str | UnsetType = UNSET
     assistant_id: str | UnsetType | None = UNSET
@@ -93,11 +94,11 @@ class Message(Struct, kw_only=True):
     thread_id: str
     role: str
     content: list[MessagePart]
-    status: str | UnsetType = UNSET
+    status: str | UnsetType | None = UNSET
     assistant_id: str | None = None
     run_id: str | None = None
-    file_ids: list[str] = []
-    metadata: dict[str, Any] = {}
+    file_ids: list[str] | None = []
+    metadata: dict[str, Any] | None = {}
 
 
 class MessageList(Struct, kw_only=True):

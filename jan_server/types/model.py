@@ -153,21 +153,23 @@ class Model(Struct, kw_only=True):
     created: Annotated[int, Meta(description="Seconds since 1970: when the manifest was written.")]
     owned_by: Annotated[str, Meta(description="Who made the model, as far as its manifest says.")]
     state: ModelState
-    name: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
+    name: str | UnsetType | None = UNSET
+    description: str | UnsetType | None = UNSET
     version: str | int | UnsetType = UNSET
     format: Annotated[str, Meta(examples=["gguf"])] | UnsetType = UNSET
     source_url: Annotated[
         str, Meta(description="Where the weights come from: a page of the hub, or a package URL.")
     ] = ""
     settings: (
-        Annotated[dict[str, Any], Meta(examples=[{"ctx_len": 4096, "ngl": 100}])] | UnsetType
+        Annotated[dict[str, Any], Meta(examples=[{"ctx_len": 4096, "ngl": 100}])] | UnsetType | None
     ) = UNSET
     parameters: (
-        Annotated[dict[str, Any], Meta(examples=[{"temperature": 0.2, "top_p": 0.9}])] | UnsetType
+        Annotated[dict[str, Any], Meta(examples=[{"temperature": 0.2, "top_p": 0.9}])]
+        | UnsetType
+        | None
     ) = UNSET
-    metadata: dict[str, Any] = {}
-    engine: Annotated[str, Meta(examples=["ctransformers"])] | UnsetType = UNSET
+    metadata: dict[str, Any] | None = {}
+    engine: Annotated[str, Meta(examples=["ctransformers"])] | UnsetType | None = UNSET
     parts: (
         Annotated[list[str], Meta(description="The files of a split model, all of them.")]
         | UnsetType

@@ -11,7 +11,16 @@ class PageQuery(Struct, kw_only=True, frozen=True):
     """Part of a list: `limit` items (1 to 100, or -1 for all) after or before an id."""
 
     limit: (
-        Annotated[int, Meta(ge=-1, le=100, description="1 to 100, or -1 for all.")] | UnsetType
+        Annotated[
+            int,
+            Meta(
+                ge=-1,
+                le=100,
+                description="1 to 100, or -1 for all.",
+                extra_json_schema={"not": {"const": 0}},
+            ),
+        ]
+        | UnsetType
     ) = UNSET
     order: Literal["asc", "desc"] | UnsetType = UNSET
     after: Annotated[str, Meta(description="Continue after this id.")] | UnsetType = UNSET

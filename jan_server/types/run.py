@@ -44,7 +44,7 @@ class RunError(Struct, kw_only=True, frozen=True):
     message: str
 
 
-class IncompleteDetails(Struct, kw_only=True, frozen=True):
+class RunIncompleteDetails(Struct, kw_only=True, frozen=True):
     """Which bound the run has met."""
 
     reason: Limit
@@ -144,7 +144,7 @@ class Run(Struct, kw_only=True, frozen=True):
     cancelled_at: int | None = None
     failed_at: int | None = None
     completed_at: int | None = None
-    incomplete_details: IncompleteDetails | None = None
+    incomplete_details: RunIncompleteDetails | None = None
     model: str
     instructions: str = ""
     tools: tuple[dict[str, Any], ...] = ()
@@ -237,7 +237,7 @@ class RunStepList(Struct, kw_only=True):
     has_more: bool
 
 
-class TextDelta(Struct, kw_only=True):
+class RunTextDelta(Struct, kw_only=True):
     value: str
     annotations: list[Any] = []
 
@@ -245,14 +245,14 @@ class TextDelta(Struct, kw_only=True):
 class TextPartDelta(Struct, kw_only=True):
     index: Literal[0] = 0
     type: Literal["text"] = "text"
-    text: TextDelta
+    text: RunTextDelta
 
 
 class ContentDelta(Struct, kw_only=True):
     content: list[TextPartDelta]
 
 
-class MessageDelta(Struct, kw_only=True):
+class RunMessageDelta(Struct, kw_only=True):
     """What an event adds to a message."""
 
     id: str

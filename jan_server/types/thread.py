@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from jan_server.ids import NewId
 from jan_server.types.message import CreateMessage
 
 
@@ -35,7 +36,7 @@ class CreateThread(Struct, kw_only=True):
     `messages` become lines of `messages.jsonl`.
     """
 
-    id: str | UnsetType | None = UNSET
+    id: NewId | UnsetType | None = UNSET
     title: str | UnsetType | None = UNSET
     assistants: list[str | ThreadAssistant] | UnsetType | None = UNSET
     messages: list[CreateMessage] | UnsetType | None = UNSET
@@ -62,9 +63,9 @@ class Thread(Struct, kw_only=True):
     id: Annotated[str, Meta(examples=["jan_1705312345"])]
     object: Literal["thread"]
     created_at: int
-    metadata: dict[str, Any] = {}
-    title: str | UnsetType = UNSET
-    assistants: list[Any] | UnsetType = UNSET
+    metadata: dict[str, Any] | None = {}
+    title: str | UnsetType | None = UNSET
+    assistants: list[Any] | UnsetType | None = UNSET
 
 
 class ThreadList(Struct, kw_only=True):

@@ -25,6 +25,8 @@ _TAG = r'(?:W/)?"[!#-~\x80-\xff]*"'
 # Empty members of a list are passed over (RFC 9110, 5.6.1.2).
 _TAGS = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
 _ONE = re.compile(_TAG)
+PATTERN = rf"^(?:[ \t]*\*[ \t]*|{_TAGS.pattern})$"
+"""What the two fields may hold, as the OpenAPI document says it."""
 
 
 class Tags(Struct, frozen=True):

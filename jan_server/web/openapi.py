@@ -28,6 +28,7 @@ from jan_server.errors import (
     UnsupportedMediaType,
 )
 from jan_server.web.api_key import OPEN_PATHS
+from jan_server.web.conditions import PATTERN
 from jan_server.web.ndjson import MEDIA_TYPE
 from jan_server.web.paths import Pattern
 from jan_server.web.routing import READING_METHODS, Route
@@ -87,10 +88,13 @@ def document(
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
         "paths": paths,
         # Only where the user set a key, so nothing is also enough.
-        "security": [{}, {"key": []}],
+        "security": [{}, {"key": []}, {"x-api-key": []}],
         "components": {
             "schemas": schemas.components,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "x-api-key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+            },
         },
     }
 
@@ -113,6 +117,9 @@ class _Schemas:
         }
 
     def of(self, type: Any) -> Json:
+        """Of a type, or of a tuple of those that it is one of."""
+        if isinstance(type, tuple):
+            return {"anyOf": [self._of[one] for one in type]}
         return self._of[type]
 
     def parameters(self, query: Any) -> Iterator[tuple[str, bool, Json]]:
@@ -134,7 +141,8 @@ def _tidied(schema: Json) -> Json:
 
 
 def _types(route: Route[Any]) -> Iterator[Any]:
-    return (type for type in (route.request, route.response, route.event) if type is not None)
+    events = route.event if isinstance(route.event, tuple) else (route.event,)
+    return (type for type in (route.request, route.response, *events) if type is not None)
 
 
 def _operation(route: Route[Any], schemas: _Schemas) -> Json:
@@ -198,7 +206,7 @@ def _conditions(route: Route[Any]) -> Iterator[Json]:
             "in": "header",
             "required": False,
             "description": text,
-            "schema": {"type": "string"},
+            "schema": {"type": "string", "pattern": PATTERN},
         }
 
 

@@ -40,8 +40,8 @@ class Route(Generic[C]):
     """One row. `path` is below the router's prefix, unless `at_root`.
 
     `request`, `response`, `event` are types that msgspec can describe: the JSON body, the JSON
-    answer, one event of a streamed answer, which is of the type `streams`. `query` is a Struct of
-    the parameters.
+    answer, one event of a streamed answer, which is of the type `streams`; or a tuple of types that
+    an event is one of. `query` is a Struct of the parameters.
     `changes` marks a GET that changes something; other methods do anyway, and a foreign page may
     not ask for it. `keeps_nothing` marks what changes no file of the user: a read-only server does
     it too.

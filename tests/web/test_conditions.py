@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
 from jan_server.errors import InvalidRequest, PreconditionFailed
 from jan_server.web.conditions import (
+    PATTERN,
     Tags,
     condition,
     parse_tags,
@@ -41,6 +44,7 @@ ETAG = '"now"'
 )
 def test_a_list_of_entity_tags_is_read(value: str, tags: Tags) -> None:
     assert parse_tags("If-Match", value) == tags
+    assert re.search(PATTERN, value)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,7 @@ def test_a_list_of_entity_tags_is_read(value: str, tags: Tags) -> None:
 def test_anything_else_is_a_400_that_says_what_an_entity_tag_looks_like(value: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         parse_tags("If-None-Match", value)
+    assert not re.search(PATTERN, value)
     assert raised.value.param == "If-None-Match"
     assert raised.value.message == (
         f"If-None-Match: {value[:80]!r} is neither * nor a list of entity tags. One is what an "

@@ -44,6 +44,10 @@ class Chunk(msgspec.Struct):
     delta: str
 
 
+class Last(msgspec.Struct):
+    reason: str
+
+
 async def handler(context: Any, request: Request) -> Response:
     return json_response({})
 
@@ -74,6 +78,7 @@ TABLE = [
         errors=(NotFound, EngineDied, InvalidRequest),
         names=("assistant",),
     ),
+    Route("POST", "/threads/talks", handler, tag="Threads", event=(Thread, Chunk, Last)),
     Route(
         "GET",
         "/models/download/{model_id:path}",
@@ -128,7 +133,7 @@ def test_the_document_says_what_it_is(api: dict[str, Any]) -> None:
             "license": {"name": "AGPL-3.0", "identifier": "AGPL-3.0-only"},
         },
         "servers": [{"url": "/v1"}],
-        "security": [{}, {"key": []}],
+        "security": [{}, {"key": []}, {"x-api-key": []}],
         "tags": [
             {"name": "Threads", "description": "Talks"},
             {"name": "Models", "description": "Minds"},
@@ -144,6 +149,7 @@ def test_only_documented_rows_are_shown(api: dict[str, Any]) -> None:
     }
     assert shown == {
         "/threads": {"get": "listThreads", "post": "createThread"},
+        "/threads/talks": {"post": ""},
         "/threads/{thread_id}": {
             "get": "getThread",
             "patch": "patchThread",
@@ -201,7 +207,7 @@ def test_a_resource_with_an_etag_takes_conditions(
 
 def test_schemas_are_those_of_the_types_without_the_queries(api: dict[str, Any]) -> None:
     schemas = api["components"]["schemas"]
-    assert list(schemas) == ["Chunk", "ErrorBody", "ErrorDetail", "Thread"]
+    assert list(schemas) == ["Chunk", "ErrorBody", "ErrorDetail", "Last", "Thread"]
     assert schemas["Thread"]["description"] == "A thread.\n\nWith messages."
 
 
@@ -231,6 +237,12 @@ def test_an_operation_says_what_goes_in_and_out(api: dict[str, Any]) -> None:
         },
         "content": {"application/json": ref("ErrorBody")},
     }
+
+
+def test_an_event_may_be_one_of_several(api: dict[str, Any]) -> None:
+    answer = api["paths"]["/threads/talks"]["post"]["responses"]["200"]
+    one_of = [ref(name)["schema"] for name in ("Thread", "Chunk", "Last")]
+    assert answer["content"] == {"text/event-stream": {"schema": {"anyOf": one_of}}}
 
 
 @pytest.mark.parametrize(
