@@ -476,6 +476,9 @@ class DiskFull(JanError):
 WRITING = (DataFolderMissing, DiskFull, NotWritable, WriteFailed, WriteUncertain)
 """What every operation that writes may meet."""
 
+NAMING_A_MODEL = (InvalidId, AmbiguousAlias, NotFound, FileUnreadable)
+"""What every operation that names a model may meet."""
+
 
 class NotImportable(InvalidRequest):
     """What was named is no model that could be imported: the message says what is in the way."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from jan_server.engines.base import Queued
 from jan_server.errors import (
+    NAMING_A_MODEL,
     ConstraintFailed,
     ContextLengthExceeded,
     EngineDied,
@@ -17,7 +18,6 @@ from jan_server.errors import (
     ModelCannotRun,
     ModelLoading,
     ModelNotDownloaded,
-    NotFound,
     ParameterNotSupported,
     QueueFull,
     RemoteFailed,
@@ -30,12 +30,15 @@ from jan_server.web.sse import Comment, Events, EventStream, Framing
 # Proxies close connections that are silent for a minute; a long prompt takes longer.
 HEARTBEAT = 15.0
 
+# A model that is there, but for its weights.
+NAMES = ("model", "model file")
+
 ERRORS: tuple[type[JanError], ...] = (
     InvalidRequest,
     ParameterNotSupported,
     ConstraintFailed,
     ContextLengthExceeded,
-    NotFound,
+    *NAMING_A_MODEL,
     ModelNotDownloaded,
     ModelCannotRun,
     QueueFull,

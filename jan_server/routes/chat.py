@@ -44,7 +44,7 @@ ROUTES = [
         response=ChatCompletion,
         event=ChatCompletionChunk,
         keeps_nothing=True,
-        names=("model",),
+        names=answering.NAMES,
         errors=answering.ERRORS,
     ),
     Route(
@@ -59,7 +59,7 @@ ROUTES = [
         request=ChatCompletionRequest,
         response=TokenCount,
         keeps_nothing=True,
-        names=("model",),
+        names=answering.NAMES,
         errors=answering.ERRORS,
     ),
 ]

@@ -36,7 +36,7 @@ ROUTES = [
         response=Completion,
         event=Completion,
         keeps_nothing=True,
-        names=("model",),
+        names=answering.NAMES,
         errors=answering.ERRORS,
     )
 ]

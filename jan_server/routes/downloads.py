@@ -10,16 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jan_server.errors import (
+    NAMING_A_MODEL,
     WRITING,
     AlreadyExists,
     DownloadElsewhere,
     DownloadFailed,
     DownloadProgressNotFound,
-    FileUnreadable,
     InvalidId,
     InvalidRequest,
     LiesOutside,
-    NotFound,
+    ModelCannotRun,
     ShuttingDown,
 )
 from jan_server.services import Services
@@ -91,8 +91,10 @@ DOWNLOAD = Route(
         "has the id of the model that becomes of it."
     ),
     response=DownloadStarted,
+    names=("model file",),
     errors=(
-        *(InvalidRequest, InvalidId, NotFound, LiesOutside, AlreadyExists, ShuttingDown),
+        *(InvalidRequest, *NAMING_A_MODEL, ModelCannotRun, LiesOutside, AlreadyExists),
+        ShuttingDown,
         *(DownloadFailed, *WRITING),
     ),
     changes=True,
@@ -114,7 +116,8 @@ ROUTES = [
             "there is removed."
         ),
         response=StoppedDownload,
-        errors=(InvalidId, NotFound, FileUnreadable, LiesOutside, DownloadElsewhere, *WRITING),
+        names=("download",),
+        errors=(*NAMING_A_MODEL, LiesOutside, DownloadElsewhere, *WRITING),
     ),
     Route(
         "GET",

@@ -33,7 +33,7 @@ ROUTES = [
         request=EmbeddingsRequest,
         response=EmbeddingList,
         keeps_nothing=True,
-        names=("model",),
+        names=answering.NAMES,
         errors=answering.ERRORS,
     )
 ]

@@ -17,9 +17,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jan_server import __version__, engines, hardware
-from jan_server.errors import DataFolderMissing, InvalidId, InvalidRequest, NotFound, ShuttingDown
+from jan_server.errors import (
+    NAMING_A_MODEL,
+    DataFolderMissing,
+    InvalidId,
+    InvalidRequest,
+    NotFound,
+    ShuttingDown,
+)
 from jan_server.representations import UNNAMED_ENGINE
-from jan_server.routes import downloads, models
+from jan_server.routes import answering, downloads, models
 from jan_server.services import Services
 from jan_server.types.download import DownloadStarted
 from jan_server.types.jan05 import (
@@ -186,15 +193,15 @@ ROUTES = [
          "Places where models come from: none is kept", NothingListed),
     _row("GET", "/models/hub", list_nothing, "listHub", "Models of such places", NothingListed),
     _row("GET", "/models/status/{model_id:path}", model_status, "getModelStatus",
-         "Whether a model is loaded", ModelStatus, errors=(NotFound, InvalidId)),
+         "Whether a model is loaded", ModelStatus, names=("running model",), errors=NAMING_A_MODEL),
     replace(models.START, path="/models/start", handler=start_model, request=NamedModel,
             request_required=True, method="POST", operation_id="startNamedModel", tag="Jan 0.5",
-            names=("model",), response=StartedModel),
+            names=answering.NAMES, response=StartedModel),
     replace(models.STOP, path="/models/stop", handler=stop_model, request=NamedModel,
             method="POST", operation_id="stopNamedModel", tag="Jan 0.5", names=("model",),
             errors=(InvalidRequest, *models.STOP.errors), response=StoppedModel),
     replace(downloads.DOWNLOAD, path="/models/pull", handler=pull_model, request=PulledModel,
-            method="POST", operation_id="pullModel", tag="Jan 0.5", names=("model",),
+            method="POST", operation_id="pullModel", tag="Jan 0.5", names=answering.NAMES,
             errors=(InvalidRequest, *downloads.DOWNLOAD.errors), response=DownloadStarted),
     _row("DELETE", "/processmanager/destroy", unload_all, "unloadAll", "Unload all models",
          Unloaded, at_root=True, errors=(ShuttingDown,)),

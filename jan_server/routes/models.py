@@ -15,12 +15,11 @@ from starlette.responses import Response
 
 from jan_server import amounts, representations
 from jan_server.errors import (
+    NAMING_A_MODEL,
     WRITING,
     DataFolderMissing,
     EngineDied,
     FileBroken,
-    FileUnreadable,
-    InvalidId,
     InvalidRequest,
     LiesOutside,
     ModelCannotRun,
@@ -28,7 +27,6 @@ from jan_server.errors import (
     ModelLoading,
     ModelNotDownloaded,
     NotEditable,
-    NotFound,
     PreconditionFailed,
     QueueFull,
     ShuttingDown,
@@ -198,11 +196,9 @@ CHANGE = Route(
     response=Model,
     errors=(
         InvalidRequest,
-        InvalidId,
-        NotFound,
+        *NAMING_A_MODEL,
         ModelNotDownloaded,
         FileBroken,
-        FileUnreadable,
         NotEditable,
         LiesOutside,
         PreconditionFailed,
@@ -222,10 +218,10 @@ START = Route(
     request=StartSettings,
     request_required=False,
     response=StartedModel,
+    names=("model file",),
     errors=(
         InvalidRequest,
-        InvalidId,
-        NotFound,
+        *NAMING_A_MODEL,
         ModelNotDownloaded,
         ModelCannotRun,
         QueueFull,
@@ -245,7 +241,7 @@ STOP = Route(
     summary="Unload a model",
     description="Answers that it still gives end with an error. One that is not loaded is fine.",
     response=StoppedModel,
-    errors=(InvalidId, NotFound, FileUnreadable),
+    errors=NAMING_A_MODEL,
     keeps_nothing=True,
 )
 
@@ -275,7 +271,7 @@ ROUTES = [
         summary="Retrieve model",
         description="One model, also one of the catalogue that is not downloaded.",
         response=Model,
-        errors=(InvalidId, NotFound, FileUnreadable, PreconditionFailed),
+        errors=(*NAMING_A_MODEL, PreconditionFailed),
     ),
     CHANGE,
     replace(CHANGE, method="POST", operation_id="postModel"),
@@ -292,8 +288,7 @@ ROUTES = [
         response=DeletedModel,
         errors=(
             InvalidRequest,
-            InvalidId,
-            NotFound,
+            *NAMING_A_MODEL,
             ModelNotDownloaded,
             ModelDownloading,
             FileBroken,

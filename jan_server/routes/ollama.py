@@ -34,10 +34,10 @@ from jan_server.dialects.ollama.request import (
     model_name,
 )
 from jan_server.errors import (
+    NAMING_A_MODEL,
     DataFolderMissing,
     InvalidRequest,
     JanError,
-    NotFound,
     ParameterNotSupported,
 )
 from jan_server.remote import RemoteAnswer
@@ -232,7 +232,7 @@ async def get_ollama_version(_services: Services, _request: Request) -> Response
 
 
 _route = partial(Route[Services], at_root=True, tag="Ollama", keeps_nothing=True, error_form=FORM)
-_asks = partial(_route, names=("model",), errors=answering.ERRORS, streams=MEDIA_TYPE)
+_asks = partial(_route, names=answering.NAMES, errors=answering.ERRORS, streams=MEDIA_TYPE)
 
 ROUTES = [
     _asks(
@@ -299,7 +299,7 @@ ROUTES = [
         request=ShowRequest,
         response=Shown,
         names=("model",),
-        errors=(InvalidRequest, NotFound),
+        errors=(InvalidRequest, *NAMING_A_MODEL),
     ),
     _route(
         "GET",

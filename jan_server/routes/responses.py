@@ -116,7 +116,7 @@ ROUTES = [
         event=ResponseEvent,
         # With `store`, which a read-only server refuses by itself, it does.
         keeps_nothing=True,
-        names=("model", "response"),
+        names=(*answering.NAMES, "response"),
         errors=(*answering.ERRORS, ReadOnly, *WRITING),
     ),
     Route(
@@ -129,7 +129,7 @@ ROUTES = [
         description="Its messages say what their lines in the thread say now.",
         query=ResponseQuery,
         response=ShownResponse,
-        errors=(InvalidId, NotFound, FileUnreadable),
+        errors=(InvalidId, NotFound, FileUnreadable, ParameterNotSupported),
     ),
     Route(
         "DELETE",

@@ -20,6 +20,7 @@ from jan_server import representations
 from jan_server.errors import (
     WRITING,
     AlreadyExists,
+    AmbiguousAlias,
     FileUnreadable,
     InvalidId,
     InvalidRequest,
@@ -214,6 +215,7 @@ _READING = (InvalidId, NotFound, FileUnreadable)
 _ANSWERING = (
     InvalidRequest,
     *_READING,
+    AmbiguousAlias,
     ParameterNotSupported,
     ModelNotDownloaded,
     ModelCannotRun,
@@ -233,7 +235,7 @@ ROUTES = [
         request=CreateThreadAndRun,
         response=Run,
         event=(Thread, *_EVENTS),
-        names=("assistant", "model"),
+        names=("assistant", *answering.NAMES),
         errors=(AlreadyExists, *_ANSWERING),
     ),
     Route(
@@ -259,7 +261,7 @@ ROUTES = [
         request=CreateRun,
         response=Run,
         event=_EVENTS,
-        names=("assistant", "model"),
+        names=("assistant", *answering.NAMES),
         errors=(*_ANSWERING, RunActive),
     ),
     Route(

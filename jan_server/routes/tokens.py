@@ -37,7 +37,7 @@ ROUTES = [
         request=TokenizeRequest,
         response=Tokenized,
         keeps_nothing=True,
-        names=("model",),
+        names=answering.NAMES,
         errors=answering.ERRORS,
     ),
     Route(
@@ -51,7 +51,7 @@ ROUTES = [
         request=DetokenizeRequest,
         response=Detokenized,
         keeps_nothing=True,
-        names=("model",),
+        names=answering.NAMES,
         errors=answering.ERRORS,
     ),
 ]

@@ -44,7 +44,10 @@ class CreateAssistant(ModifyAssistant, kw_only=True):
 
 
 class Assistant(Struct, kw_only=True):
-    """An assistant as it is answered: the keys of its file, with these put right or filled in."""
+    """An assistant as it is answered: the keys of its file, with these put right or filled in.
+
+    At the id of a thread it is the one inside that thread, whose `model` is an object.
+    """
 
     id: Annotated[str, Meta(examples=["jan"])]
     object: Literal["assistant"]
@@ -53,7 +56,7 @@ class Assistant(Struct, kw_only=True):
     name: str | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
     avatar: str | UnsetType | None = UNSET
-    model: str | UnsetType = UNSET
+    model: str | dict[str, Any] | UnsetType = UNSET
     instructions: str | UnsetType | None = UNSET
     file_ids: list[str] | UnsetType = UNSET
     tools: list[Any] | UnsetType = UNSET

@@ -280,7 +280,7 @@ def _lines(error: type[JanError], route: Route[Any]) -> Iterator[str]:
     if error is NotFound:
         kinds = [name.removesuffix("_id") for name in Pattern(route.path).parameters]
         kinds.extend(route.names)
-        yield from (f"`{kind}_not_found`: No {kind} has this id." for kind in kinds)
+        yield from (f"`{NotFound(kind, '').code}`: No {kind} has this id." for kind in kinds)
     elif error is JanError:
         yield f"`{error.code}`: The server failed; its log says where."
     else:

@@ -142,3 +142,100 @@ def test_names_are_plain_and_tags_are_told(document):
     items = document["paths"].values()
     used = {each["tags"][0] for item in items for key, each in item.items() if key != "servers"}
     assert used == told
+
+
+@pytest.fixture
+def models(write: Callable[..., Path]) -> None:
+    """One that is broken, one without weights, two with one alias, one that is not here."""
+    write("models/broken/model.json", '{"engine":')
+    write("models/bare/model.json", {"id": "bare"})
+    for id in ("one", "two"):
+        write(f"models/{id}/model.json", {"engine": "echo", "aliases": ["short"]})
+    remote = {"engine": "openai", "settings": {"full_url": "http://127.0.0.1:9/v1"}}
+    write("models/remote/model.json", remote)
+
+
+def check_told(document: Document, operation: Any, answer: Any, status: int, code: str) -> None:
+    """An error's code is in what the document says of its status."""
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert f"`{code}`" in operation["responses"][str(status)]["description"]
+
+
+OF_A_MODEL = [
+    ("get", "/models/{model_id}"),
+    ("patch", "/models/{model_id}"),
+    ("delete", "/models/{model_id}"),
+    ("put", "/models/{model_id}/start"),
+    ("post", "/models/{model_id}/stop"),
+    ("get", "/models/status/{model_id}"),
+    ("post", "/models/download/{model_id}"),
+    ("delete", "/models/download/{model_id}"),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "id", "status", "code"),
+    [
+        *((*each, "short", 400, "ambiguous_model") for each in OF_A_MODEL),
+        *((*each, "a%00", 400, "invalid_id") for each in OF_A_MODEL),
+        ("get", "/models/{model_id}", "broken", 500, "file_unreadable"),
+        ("put", "/models/{model_id}/start", "bare", 404, "model_file_not_found"),
+        ("post", "/models/{model_id}/stop", "broken", 500, "file_unreadable"),
+        ("get", "/models/status/{model_id}", "broken", 500, "file_unreadable"),
+        ("get", "/models/status/{model_id}", "one", 404, "running_model_not_found"),
+        ("post", "/models/download/{model_id}", "bare", 404, "model_file_not_found"),
+        ("post", "/models/download/{model_id}", "broken", 500, "file_unreadable"),
+        ("post", "/models/download/{model_id}", "remote", 422, "model_cannot_run"),
+        ("delete", "/models/download/{model_id}", "bare", 404, "download_not_found"),
+    ],
+)
+def test_errors_of_a_model_are_told(client, document, models, method, path, id, status, code):
+    body = {"name": "x"} if method == "patch" else None
+    answer = client.request(method, f"/v1{path.format(model_id=id)}", json=body)
+    check_told(document, document["paths"][path][method], answer, status, code)
+
+
+CHAT = {"messages": [MESSAGE]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/chat/completions", CHAT),
+        ("/chat/count_tokens", CHAT),
+        ("/completions", {"prompt": "x"}),
+        ("/embeddings", {"input": "x"}),
+        ("/tokenize", {"content": "x"}),
+        ("/messages", {**CHAT, "max_tokens": 1}),
+        ("/responses", {"input": "x"}),
+        ("/threads/{thread_id}/runs", {"assistant_id": "bob"}),
+        ("/models/start", {}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("model", "status", "code"),
+    [
+        ("short", 400, "ambiguous_model"),
+        ("a\0", 400, "invalid_id"),
+        ("nope", 404, "model_not_found"),
+        ("bare", 404, "model_file_not_found"),
+        ("broken", 500, "file_unreadable"),
+    ],
+)
+def test_errors_of_the_model_that_is_asked_are_told(
+    client, document, models, path, body, model, status, code
+):
+    answer = client.post(f"/v1{path.format(thread_id='t')}", json={**body, "model": model})
+    check_told(document, document["paths"][path]["post"], answer, status, code)
+
+
+def test_that_no_response_is_streamed_later_is_told(client, document):
+    operation = document["paths"]["/responses/{response_id}"]["get"]
+    answer = client.get("/v1/responses/x", params={"stream": "true"})
+    check_told(document, operation, answer, 400, "unsupported_parameter")
+
+
+def test_the_assistant_in_a_thread_is_told(client, document):
+    shown = client.get("/v1/assistants/t").json()
+    assert isinstance(shown["model"], dict)
+    check(document, answer_of(document["paths"]["/assistants/{assistant_id}"]["get"]), shown)
