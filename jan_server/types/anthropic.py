@@ -20,6 +20,11 @@ class TextBlock(Struct, kw_only=True, tag_field="type", tag="text"):
     text: str
 
 
+class SystemBlock(Struct, kw_only=True):
+    type: Literal["text"] = "text"
+    text: str
+
+
 class ThinkingBlock(Struct, kw_only=True, tag_field="type", tag="thinking"):
     """What the model thought. Signatures are for Anthropic's own servers: ours are empty."""
 
@@ -97,7 +102,8 @@ class Thinking(Struct, kw_only=True):
     display: Literal["summarized", "omitted"] | UnsetType | None = UNSET
 
 
-class OutputFormat(Struct, kw_only=True, tag_field="type", tag="json_schema"):
+class OutputFormat(Struct, kw_only=True):
+    type: Literal["json_schema"] = "json_schema"
     schema: JsonSchema
 
 
@@ -120,7 +126,7 @@ class CountMessageTokens(Struct, kw_only=True):
         Meta(min_length=1, examples=[[{"role": "user", "content": "What is Jan?"}]]),
     ]
     model: Annotated[str, Meta(examples=["tinyllama-1.1b"])] | UnsetType | None = UNSET
-    system: str | list[TextBlock] | UnsetType | None = UNSET
+    system: str | list[SystemBlock] | UnsetType | None = UNSET
     tools: list[AnthropicTool] | UnsetType | None = UNSET
     tool_choice: AnthropicToolChoice | UnsetType | None = UNSET
     thinking: Thinking | UnsetType | None = UNSET

@@ -197,7 +197,14 @@ def test_how_to_answer(sent: Any, chat: Any) -> None:
     assert translated(**sent).request.max_tokens == 9
 
 
-@pytest.mark.parametrize("system", ["Be brief.\nBe kind.", text("Be brief.", "Be kind.")])
+@pytest.mark.parametrize(
+    "system",
+    [
+        "Be brief.\nBe kind.",
+        text("Be brief.", "Be kind."),
+        [{"text": "Be brief."}, {"text": "Be kind."}],
+    ],
+)
 def test_the_system_goes_first(system: Any) -> None:
     found = translated(system=system)
     assert found.sent["messages"] == [{"role": "system", "content": "Be brief.\nBe kind."}, USER]

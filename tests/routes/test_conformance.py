@@ -229,6 +229,16 @@ def test_errors_of_the_model_that_is_asked_are_told(
     check_told(document, document["paths"][path]["post"], answer, status, code)
 
 
+@pytest.mark.parametrize(
+    ("block", "taken"),
+    [({"type": "text", "text": "a"}, True), ({"text": "a"}, True), ({"type": "image"}, False)],
+)
+def test_the_blocks_of_a_system(client, document, block, taken):
+    sent = {**CHAT, "model": "echo", "max_tokens": 1, "system": [block]}
+    assert fits(document, request_of(document["paths"]["/messages"]["post"]), sent) is taken
+    assert client.post("/v1/messages", json=sent).status_code == (200 if taken else 400)
+
+
 def test_that_no_response_is_streamed_later_is_told(client, document):
     operation = document["paths"]["/responses/{response_id}"]["get"]
     answer = client.get("/v1/responses/x", params={"stream": "true"})

@@ -27,6 +27,7 @@ from jan_server.types.anthropic import (
     ImageBlock,
     InputMessage,
     MessagesRequest,
+    SystemBlock,
     TextBlock,
     ThinkingBlock,
     ToolResultBlock,
@@ -125,7 +126,7 @@ def _messages(asked: CountMessageTokens) -> tuple[ChatMessages, dict[str, str]]:
     return found, names
 
 
-def _joined(text: str | Sequence[TextBlock]) -> str:
+def _joined(text: str | Sequence[TextBlock | SystemBlock]) -> str:
     return text if isinstance(text, str) else "\n".join(block.text for block in text)
 
 
