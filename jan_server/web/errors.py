@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _WORTH_A_RETRY = {429, 503}
 Mark = Callable[[list[tuple[bytes, bytes]], Fields], None]
+POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 _HTTP_CODES = {401: "unauthorized", 404: "route_not_found", 405: "method_not_allowed"}
 
 
@@ -116,7 +117,8 @@ class Errors:
     And `openai-processing-ms`, how long it took until it began. Handlers find the id in
     `request.state.request_id`. `mark` adds what else every answer carries to its headers, given the
     request's; `form_of` gives the form of a request's errors. Once an answer has begun, an error
-    can only break it off: that is what the server below does when it is raised on.
+    can only break it off: that is what the server below does when it is raised on. A WebSocket that
+    is refused is closed.
     """
 
     def __init__(
@@ -131,6 +133,9 @@ class Errors:
         self._form_of = form_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._meet_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -147,6 +152,14 @@ class Errors:
                 raise
             to = without_body(answer.send) if scope["method"] == "HEAD" else answer.send
             await error_response(shown, self._form_of(scope))(scope, receive, to)
+
+    async def _meet_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Closed before it is open: its client sees a 403."""
+        try:
+            await self._app(scope, receive, send)
+        except JanError as error:
+            logger.debug("a WebSocket is refused: %s", error.message)
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
 
 
 class _Answer:

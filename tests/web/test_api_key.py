@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route, Router
@@ -57,3 +58,14 @@ def test_what_tells_nothing_needs_no_key(client, path):
 def test_a_preflight_needs_no_key(client):
     headers = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
     assert client.options("/v1/threads", headers=headers).status_code < 300
+
+
+@pytest.mark.parametrize(
+    ("headers", "closing"), [({}, 1008), ({"X-Api-Key": "schlüssel".encode()}, 1000)]
+)
+def test_a_websocket_needs_the_key_too(client, headers, closing):
+    # With the key it reaches the router, which has none here.
+    asked = client.websocket_connect("ws://localhost/v1/events", headers=headers)
+    with pytest.raises(WebSocketDisconnect) as closed, asked:
+        pass
+    assert closed.value.code == closing
