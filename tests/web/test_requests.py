@@ -214,6 +214,12 @@ def test_a_body_beyond_the_limit_is_a_413(chunks: list[bytes]) -> None:
     assert answer.json()["message"] == "The body is larger than the 1,000 bytes that are read."
 
 
+def test_a_body_as_large_as_the_limit_is_read() -> None:
+    body = b"{}".ljust(1000)
+    for headers in ({}, {"content-length": "1000"}):
+        assert ask(APP, "POST", "/chat", headers=headers, body=body).status == 200
+
+
 def test_an_announced_length_beyond_the_limit_is_a_413_before_anything_is_read() -> None:
     read = []
 

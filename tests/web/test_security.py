@@ -63,6 +63,7 @@ LAN = ("192.168.1.5", 1337)
         ("192.168.1.5:1337", LAN),
         ("192.168.1.5", ("::ffff:192.168.1.5", 1337)),
         ("[fe80::1%eth0]:1337", ("fe80::1%eth0", 1337)),
+        ("[fe80::1]:1337", ("fe80::1%eth0", 1337)),
         ("host.docker.internal:1337", LAN),
         ("box.LOCAL:99", LAN),
         ("10.1.1.1", LAN),
@@ -251,6 +252,17 @@ def test_a_preflight_grants_no_more_than_it_is_asked_for() -> None:
     answer = ask(APP, "OPTIONS", "/threads", headers=asked)
     assert "access-control-allow-headers" not in answer.headers
     assert "access-control-allow-private-network" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers", [{"access-control-request-method": "GET"}, {"origin": "http://localhost"}]
+)
+def test_what_no_page_asks_before_its_request_is_answered_by_the_router(
+    headers: dict[str, str],
+) -> None:
+    answer = ask(APP, "OPTIONS", "/threads", headers=headers)
+    assert (answer.status, "allow" in answer.headers) == (204, True)
+    assert "access-control-allow-methods" not in answer.headers
 
 
 @pytest.mark.parametrize(
