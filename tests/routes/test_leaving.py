@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from jan_server.engines.pool import LOAD_PATIENCE
 from jan_server.settings import Settings
 from tests.running import served
 
@@ -99,18 +100,18 @@ def host(engine: Path, write: Callable[..., Path], data_folder: Path) -> Iterato
 def asking(host: str, content: str, *, stream: bool) -> AbstractContextManager[HTTPConnection]:
     """A chat that is asked for; leaving is closing."""
     messages = [{"role": "user", "content": content}]
-    return sending(host, "/chat/completions", {"messages": messages, "stream": stream})
+    return sending(host, "/v1/chat/completions", {"messages": messages, "stream": stream})
 
 
 @contextmanager
 def sending(host: str, path: str, body: dict[str, Any]) -> Iterator[HTTPConnection]:
     with closing(HTTPConnection(host, timeout=PATIENCE)) as connection:
-        connection.request("POST", f"/v1{path}", json.dumps({"model": "m", **body}))
+        connection.request("POST", path, json.dumps({"model": "m", **body}))
         yield connection
 
 
-def until(happens: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+def until(happens: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
+    end = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -131,6 +132,11 @@ def loaded(host: str) -> dict[str, Any]:
     """How the model is, in memory or on its way."""
     [model] = get(host, "/healthz")["loaded"]
     return dict(model)
+
+
+def until_nobody_waits(host: str) -> None:
+    """Sooner than who waits for a load gives up by itself."""
+    until(lambda: loaded(host)["waiting"] == 0, seconds=LOAD_PATIENCE / 2)
 
 
 def answer(host: str) -> str:
@@ -170,22 +176,36 @@ def test_who_leaves_while_it_loads_is_not_answered_and_the_next_finds_it_loaded(
         until(lambda: told(engine) == ["loading"])
         assert (loaded(host)["state"], loaded(host)["waiting"]) == ("starting", 1)
         assert get(host, "/v1/models/m")["state"] == "starting"
-    until(lambda: loaded(host)["waiting"] == 0)
+    until_nobody_waits(host)
     (engine / "load slowly").unlink()
     assert answer(host) == "done"
     assert get(host, "/v1/models/m")["state"] == "running"
     until(lambda: told(engine) == ["loading", "done", "over"])
 
 
+SAID = {"messages": [{"role": "user", "content": "x"}]}
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/completions", {"prompt": "x"}),
-        ("/completions", {"prompt": "x", "stream": True}),
-        ("/embeddings", {"input": "x"}),
-        ("/tokenize", {"content": "x"}),
-        ("/detokenize", {"tokens": [0]}),
-        ("/chat/count_tokens", {"messages": [{"role": "user", "content": "x"}]}),
+        ("/v1/completions", {"prompt": "x"}),
+        ("/v1/completions", {"prompt": "x", "stream": True}),
+        ("/v1/embeddings", {"input": "x"}),
+        ("/v1/tokenize", {"content": "x"}),
+        ("/v1/detokenize", {"tokens": [0]}),
+        ("/v1/chat/count_tokens", SAID),
+        ("/v1/responses", {"input": "x"}),
+        ("/v1/responses", {"input": "x", "stream": True}),
+        ("/v1/messages", {"max_tokens": 9, **SAID}),
+        ("/v1/messages", {"max_tokens": 9, "stream": True, **SAID}),
+        ("/v1/messages/count_tokens", SAID),
+        ("/api/chat", SAID),
+        ("/api/chat", {"stream": False, **SAID}),
+        ("/api/chat", {"options": {"num_ctx": 8}, **SAID}),
+        ("/api/generate", {}),
+        ("/api/embed", {"input": "x"}),
+        ("/api/embeddings", {"prompt": "x"}),
     ],
 )
 def test_nobody_waits_for_a_load_who_has_left(
@@ -195,5 +215,5 @@ def test_nobody_waits_for_a_load_who_has_left(
     with sending(host, path, body):
         until(lambda: told(engine) == ["loading"])
         assert loaded(host)["waiting"] == 1
-    until(lambda: loaded(host)["waiting"] == 0)
+    until_nobody_waits(host)
     (engine / "load slowly").unlink()
