@@ -247,6 +247,14 @@ def test_no_model_is_got(folder: Path) -> None:
     assert prints(folder) == before
 
 
+@pytest.mark.parametrize("act", ["find", "start", "stop"])
+def test_nobody_is_asked_for_a_model_that_could_not_be_kept(folder: Path, act: str) -> None:
+    with TestClient(create_app(settings_of(folder)), base_url=BASE_URL) as client:
+        getting = client.app.state.services.getting  # type: ignore[attr-defined]
+        with pytest.raises(ReadOnly):
+            getattr(getting, act)("nobody/knows")
+
+
 def test_a_folder_that_is_not_there_is_not_made(data_folder: Path) -> None:
     with pytest.raises(SettingsInvalid, match="is not there, and --read-only makes none"):
         Store(data_folder, read_only=True).open()

@@ -31,6 +31,19 @@ from jan_server.types.ollama import GenerateRequest, OllamaChatRequest
 USER = {"role": "user", "content": "hi"}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
+SAMPLING = {
+    "top_p": 0.5,
+    "min_p": 0.1,
+    "typical_p": 0.9,
+    "seed": 3,
+    "repeat_penalty": 1.5,
+    "presence_penalty": 1.0,
+    "frequency_penalty": -1.0,
+    "mirostat": 2,
+    "mirostat_tau": 4.0,
+    "mirostat_eta": 0.2,
+}
+
 
 def chat(**sent: Any) -> Translated:
     body = {"model": "m:latest", "messages": [USER], **sent}
@@ -72,6 +85,7 @@ def generate(**sent: Any) -> Translated:
             {"temperature": 0, "top_k": 4, "stop": ["a"]},
         ),
         ({"options": {"stop": [], "seed": None}}, {}),
+        ({"options": SAMPLING}, SAMPLING),
         (
             {"options": {"num_predict": 7, "repeat_last_n": 0}},
             {"max_tokens": 7, "repeat_last_n": 0},
@@ -80,6 +94,7 @@ def generate(**sent: Any) -> Translated:
             {"options": {"num_predict": -1, "repeat_last_n": -1}},
             {"max_tokens": MAX_COUNT, "repeat_last_n": MAX_COUNT},
         ),
+        ({"options": {"num_predict": 0, "tfs_z": 1}}, {"max_tokens": MAX_COUNT}),
     ],
 )
 def test_how_to_answer(sent: Any, expected: Any) -> None:
@@ -100,6 +115,15 @@ def test_a_raw_prompt_is_a_completion_of_text() -> None:
         {"model": "m", "prompt": "hi", "max_tokens": 3},
         CompletionRequest,
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "instead"),
+    [({"context": [1]}, "'messages to /api/chat'"), ({"template": "x"}, "'raw'")],
+)
+def test_what_does_the_same_is_named(sent: Any, instead: str) -> None:
+    with pytest.raises(ParameterNotSupported, match=f"send {instead} instead"):
+        generate(**sent)
 
 
 def call(name: str, **more: Any) -> dict[str, Any]:
@@ -141,6 +165,7 @@ def test_a_result_finds_its_call_by_id_by_name_or_by_order() -> None:
         ({"messages": [USER, {"role": "tool", "content": "x"}]}, InvalidRequest, "$.messages[1]"),
         ({"format": "yaml"}, InvalidRequest, "$.format"),
         ({"options": {"tfs_z": 0.5}}, ParameterNotSupported, "$.options.tfs_z"),
+        ({"shift": False}, ParameterNotSupported, "$.shift"),
     ],
 )
 def test_what_a_chat_cannot_have_is_named(
@@ -158,7 +183,12 @@ def test_what_a_chat_cannot_have_is_named(
         ({"template": "x"}, "$.template"),
         ({"context": [1]}, "$.context"),
         ({"images": ["AAAA"]}, "$.images"),
+        ({"shift": False}, "$.shift"),
+        ({"width": 8}, "$.width"),
+        ({"height": 8}, "$.height"),
+        ({"steps": 2}, "$.steps"),
         ({"raw": True, "system": "x"}, "$.system"),
+        ({"raw": True, "think": True}, "$.think"),
         ({"raw": True, "logprobs": True}, "$.logprobs"),
     ],
 )

@@ -257,12 +257,27 @@ IMAGE = {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}
         ({"background": True}, ParameterNotSupported, "$.background"),
         ({"conversation": "c"}, ParameterNotSupported, "$.conversation"),
         ({"prompt": {"id": "p"}}, ParameterNotSupported, "$.prompt"),
+        ({"context_management": [{}]}, ParameterNotSupported, "$.context_management"),
+        ({"max_tool_calls": 1}, ParameterNotSupported, "$.max_tool_calls"),
+        ({"moderation": {}}, ParameterNotSupported, "$.moderation"),
     ],
 )
 def test_what_is_refused_is_named(sent: Any, error: type[InvalidRequest], param: str) -> None:
     with pytest.raises(error) as caught:
         translated(**sent)
     assert (type(caught.value), caught.value.param) == (error, param)
+
+
+@pytest.mark.parametrize(
+    ("sent", "instead"),
+    [
+        ({"conversation": "c"}, "'previous_response_id'"),
+        ({"prompt": {"id": "p"}}, "'instructions'"),
+    ],
+)
+def test_what_does_the_same_is_named(sent: Any, instead: str) -> None:
+    with pytest.raises(ParameterNotSupported, match=f"send {instead} instead"):
+        translated(**sent)
 
 
 def test_a_response_shows_what_was_asked() -> None:

@@ -104,8 +104,9 @@ def test_a_download_is_shown_while_it_runs(client, slow):
         "m", "m.gguf", "downloading",
     )  # fmt: skip
     assert jans["size"]["total"] == SIZE
-    assert jans["percent"] == jans["size"]["transferred"] / SIZE
-    assert jans["time"]["remaining"] > 0
+    here, speed = jans["size"]["transferred"], jans["speed"]
+    assert jans["percent"] == here / SIZE
+    assert jans["time"] == {"elapsed": here / speed, "remaining": (SIZE - here) / speed}
     again = client.get("/v1/models/download/m")
     assert again.json() == {"message": "m is here or on its way already", "id": "m"}
     client.delete("/v1/models/download/m")
@@ -152,6 +153,17 @@ def test_the_verified_sum_is_recorded(client, hub, write, data_folder):
     wait_for(lambda: model(client)["state"] == "downloaded")
     sums = client.app.state.services.store.sums
     assert sums.of(data_folder / "models/m/m.gguf").sha256 == SUM
+
+
+def test_weights_in_the_trash_give_way(client, hub, write, monkeypatch):
+    hub.answers[PATH] = Answer()
+    write("models/m/model.json", manifest(size=SIZE))
+    asked = []
+    monkeypatch.setattr(client.app.state.services.store, "make_room", asked.append)
+    client.post("/v1/models/download/m")
+    wait_for(lambda: model(client)["state"] == "downloaded")
+    client.post("/v1/models/download/m")  # It is here: it needs none.
+    assert asked == [SIZE]
 
 
 # --- what the hub has ------------------------------------------------------------------------

@@ -247,7 +247,9 @@ def test_a_text_that_cannot_be_embedded_is_named(client, echo):
         ({"options": {"temperature": 9}}, 400, "$.options.temperature"),
         ({"options": {"stop": ["x"] * 17}}, 400, "$.options.stop: must be at most 16 strings"),
         ({"keep_alive": "soon"}, 400, "$.keep_alive"),
-        ({"format": {"type": 7}}, 400, "$.format"),
+        ({"options": {"num_predict": 1e12}}, 400, "$.options.num_predict: expected"),
+        ({"options": {"num_predict": 2**40}}, 400, "$.options.num_predict: must be an integer"),
+        ({"format": {"type": 7}}, 400, "$.format: "),
     ],
 )
 def test_errors_are_a_text(ask, path, more, status, says):

@@ -86,6 +86,13 @@ def test_a_response_is_answered_and_its_conversation_is_a_thread(client, ask, da
     assert client.get(f"/v1/responses/{response['id']}").json() == response
 
 
+def test_the_thread_of_a_response_knows_who_answered_and_as_what(client, ask):
+    ask(instructions="Be brief.")
+    [thread] = client.get("/v1/threads").json()
+    [assistant] = thread["assistants"]
+    assert (assistant["instructions"], assistant["model"]["id"]) == ("Be brief.", "echo")
+
+
 def test_a_stream_tells_the_same_response(client, ask):
     told = events(ask(stream=True))
     assert told[0]["type"] == "response.created"
@@ -123,6 +130,18 @@ def test_two_that_go_on_from_the_same_one_are_branches(ask, shown_echo):
     deeper = ask("deeper", previous_response_id=left["id"]).json()
     assert "left" in text(deeper)
     assert "right" not in text(deeper)
+
+
+def test_responses_that_a_person_made_a_circle_of_are_gone_round_once(client, ask, data_folder):
+    first = ask("one").json()["id"]
+    second = ask("two", previous_response_id=first).json()["id"]
+    circle = [
+        json.dumps({**line, "previous_response_id": second})
+        for line in lines(data_folder, "responses.jsonl")
+    ]
+    [path] = data_folder.glob("threads/*/responses.jsonl")
+    path.write_text("\n".join([*circle, ""]))
+    assert text(ask("three", previous_response_id=second).json()) == "twooneonetwothree"
 
 
 def test_what_was_kept_is_there_after_a_restart_and_as_it_was_edited(

@@ -100,6 +100,9 @@ def test_a_deletion_has_an_etag_as_every_single_resource_has(client):
     etag = client.get(url).headers["etag"]
     assert client.get(url, headers={"If-None-Match": etag}).status_code == 304
     assert client.get(url, headers={"If-Match": '"other"'}).status_code == 412
+    client.delete("/v1/threads/x")
+    etags = {client.get(f"/v1/trash/{item['id']}").headers["etag"] for item in deletions(client)}
+    assert (len(etags), etag in etags) == (2, True)
 
 
 def test_the_list_is_newest_first_with_the_space_it_takes(client):
