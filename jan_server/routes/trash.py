@@ -15,6 +15,7 @@ from jan_server.errors import (
     AlreadyExists,
     FileUnreadable,
     InvalidId,
+    InvalidRequest,
     LiesOutside,
     NotFound,
     PreconditionFailed,
@@ -23,7 +24,7 @@ from jan_server.services import Services
 from jan_server.store.deletion import Deletion
 from jan_server.store.document import etag
 from jan_server.types.trash import FreedDeletion, Restored, Trash, TrashDeletion
-from jan_server.web.conditions import resource_response
+from jan_server.web.conditions import condition, resource_response
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
 
@@ -39,8 +40,8 @@ async def list_trash(services: Services, _request: Request) -> Response:
 
 async def get_deletion(services: Services, request: Request) -> Response:
     item = await asyncio.to_thread(services.store.trash.get, request.path_params["deletion_id"])
-    shown = msgspec.json.encode(_shown(services, item))
-    return resource_response(request, msgspec.Raw(shown), etag=etag(shown))
+    body = _body(services, item)
+    return resource_response(request, msgspec.Raw(body), etag=etag(body))
 
 
 async def restore_deletion(services: Services, request: Request) -> Response:
@@ -50,13 +51,19 @@ async def restore_deletion(services: Services, request: Request) -> Response:
 
 
 async def free_deletion(services: Services, request: Request) -> Response:
-    id = request.path_params["deletion_id"]
+    id, check = request.path_params["deletion_id"], condition(request)
 
     def free() -> None:
-        services.store.trash.free(services.store.trash.get(id).path)
+        item = services.store.trash.get(id)
+        check(etag(_body(services, item)))
+        services.store.trash.free(item.path)
 
     await asyncio.to_thread(free)
     return json_response(FreedDeletion(id=id))
+
+
+def _body(services: Services, item: Deletion) -> bytes:
+    return msgspec.json.encode(_shown(services, item))
 
 
 def _shown(services: Services, item: Deletion) -> TrashDeletion:
@@ -105,6 +112,6 @@ ROUTES = [
         summary="Delete for good",
         description="Frees the space at once. Nothing brings it back.",
         response=FreedDeletion,
-        errors=(NotFound, *WRITING),
+        errors=(InvalidRequest, NotFound, PreconditionFailed, *WRITING),
     ),
 ]

@@ -223,6 +223,17 @@ def test_a_deletion_is_freed_for_good(client, data_folder):
     assert left == [assistant["id"]]
 
 
+def test_a_deletion_is_freed_only_if_it_is_the_one_that_was_seen(client):
+    client.delete("/v1/threads/one")
+    [deletion] = deletions(client)
+    url = f"/v1/trash/{deletion['id']}"
+    for value, status in (('"other"', 412), ("other", 400)):
+        assert client.delete(url, headers={"If-Match": value}).status_code == status
+    assert deletions(client) == [deletion]
+    etag = client.get(url).headers["etag"]
+    assert client.delete(url, headers={"If-Match": etag}).status_code == 200
+
+
 @pytest.mark.parametrize("id", ["nope", ID, "%2e%2e", ".jan_server-0", "..%2f..%2fthreads"])
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "{}"), ("DELETE", "{}"), ("POST", "{}/restore")]
