@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import aclosing
 
 import pytest
@@ -18,6 +19,8 @@ from tests.remote.upstream import SECONDS, running, streaming
 
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
 TOOL = {"type": "function", "name": "add", "parameters": {"type": "object"}}
+NOPE = {"type": "function", "name": "nope"}
+ONLY_NOPE = {"type": "allowed_tools", "mode": "auto", "tools": [NOPE]}
 
 
 @pytest.fixture
@@ -91,6 +94,21 @@ def test_the_thread_of_a_response_knows_who_answered_and_as_what(client, ask):
     [thread] = client.get("/v1/threads").json()
     [assistant] = thread["assistants"]
     assert (assistant["instructions"], assistant["model"]["id"]) == ("Be brief.", "echo")
+
+
+def test_the_title_of_a_thread_is_the_beginning_of_what_was_asked(client, ask):
+    ask("word\n" * 20)
+    [thread] = client.get("/v1/threads").json()
+    assert (thread["title"], len(thread["title"])) == ("word " * 11 + "word…", 60)
+
+
+def test_a_thread_is_touched_by_its_responses(ask, data_folder):
+    ask()
+    [path] = data_folder.glob("threads/*/thread.json")
+    end = time.monotonic() + SECONDS
+    while (thread := json.loads(path.read_bytes()))["updated"] == thread["created"]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_stream_tells_the_same_response(client, ask):
@@ -290,6 +308,11 @@ def test_what_is_wrong_is_a_status_before_anything_is_written(ask, data_folder):
         ({"input": []}, 400, "$.input"),
         ({"tool_choice": "required"}, 400, "$.tool_choice"),
         ({"background": True}, 400, "$.background"),
+        ({"max_output_tokens": 2**40}, 400, "$.max_output_tokens"),
+        ({"tools": [{**TOOL, "parameters": {"type": 7}}]}, 400, "$.tools[0].parameters"),
+        ({"tools": [TOOL], "tool_choice": NOPE}, 400, "$.tool_choice.name"),
+        ({"tools": [TOOL], "tool_choice": ONLY_NOPE}, 400, "$.tool_choice.tools[0].name"),
+        ({"tools": [TOOL], "tool_choice": {**ONLY_NOPE, "mode": "x"}}, 400, "$.tool_choice.mode"),
         ({"text": {"format": {"type": "json_object"}}}, 400, "$.text.format"),
         ({"previous_response_id": "resp_x"}, 404, "$.previous_response_id"),
         ({"previous_response_id": "resp_nowhere_1"}, 404, "$.previous_response_id"),

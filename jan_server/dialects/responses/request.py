@@ -94,7 +94,7 @@ def chat_request(
         **_likelihoods(asked),
     }
     chat = {name: value for name, value in said.items() if value not in (UNSET, None)}
-    return Translated(chat, {**names, **_names_of_tools(len(tools)), **_NAMES})
+    return Translated(chat, {**names, **_names_of_tools(asked), **_NAMES})
 
 
 _NAMES = {
@@ -107,8 +107,17 @@ _NAMES = {
 }
 
 
-def _names_of_tools(count: int) -> dict[str, str]:
-    return {f"$.tools[{index}].function": f"$.tools[{index}]" for index in range(count)}
+def _names_of_tools(asked: CreateResponse) -> dict[str, str]:
+    choice = asked.tool_choice
+    allowed = choice.tools if isinstance(choice, ResponseToolChoice) else ()
+    of_chats = {
+        **{f"$.tools[{i}]": f"$.tools[{i}]" for i in range(len(asked.tools or ()))},
+        **{
+            f"$.tool_choice.allowed_tools.tools[{i}]": f"$.tool_choice.tools[{i}]"
+            for i in range(len(allowed or ()))
+        },
+    }
+    return {f"{name}.function": place for name, place in of_chats.items()}
 
 
 def _check_included(asked: CreateResponse) -> None:
