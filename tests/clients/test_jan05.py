@@ -160,10 +160,10 @@ def test_a_foreign_page_gets_no_socket(base):
 
 
 def test_who_lacks_the_key_gets_no_socket(data_folder):
-    with served(Settings(data_folder=data_folder, fsync=False, api_key="k")) as base:
-        with Socket(base) as socket:
-            assert isinstance(socket.first, RejectConnection)
-            assert socket.first.status_code == 403
+    settings = Settings(data_folder=data_folder, fsync=False, api_key="k")
+    with served(settings) as base, Socket(base) as socket:
+        assert isinstance(socket.first, RejectConnection)
+        assert socket.first.status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,11 @@ from jan_server.dialects.chat import (
     Text,
     Thought,
     Translated,
+    renamed,
 )
 from jan_server.engines.base import Queued
 from jan_server.errors import (
+    BodyTooLarge,
     EngineDied,
     EngineFailed,
     Forbidden,
@@ -31,6 +33,9 @@ from jan_server.errors import (
     NotFound,
     ParameterNotSupported,
     PreconditionFailed,
+    QueueFull,
+    RemoteTimeout,
+    Unauthorized,
 )
 from jan_server.types.anthropic import MessagesRequest
 
@@ -174,6 +179,7 @@ def test_messages(messages: Any, chat: Any) -> None:
             {"chat_template_kwargs": {"enable_thinking": True}},
         ),
         ({"thinking": {"type": "disabled"}}, {"chat_template_kwargs": {"enable_thinking": False}}),
+        ({"mcp_servers": [], "container": None}, {}),
         (
             {
                 "output_config": {
@@ -280,12 +286,36 @@ IMAGE = {"type": "image", "source": {}}
         ({"tools": [WEATHER, {"name": "rest"}]}, InvalidRequest, "$.tools[1].input_schema"),
         ({"tool_choice": {"type": "tool"}}, InvalidRequest, "$.tool_choice.name"),
         ({"mcp_servers": [{}]}, ParameterNotSupported, "$.mcp_servers"),
+        ({"context_management": {}}, ParameterNotSupported, "$.context_management"),
+        ({"diagnostics": {}}, ParameterNotSupported, "$.diagnostics"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "document"}]}]},
+            ParameterNotSupported,
+            "$.messages[0].content[0]",
+        ),
     ],
 )
 def test_what_is_refused_is_named(sent: Any, error: type[InvalidRequest], param: str) -> None:
     with pytest.raises(error) as caught:
         translated(**sent)
     assert (type(caught.value), caught.value.param) == (error, param)
+
+
+@pytest.mark.parametrize(
+    ("place", "own"),
+    [
+        ("$.stop", "$.stop_sequences"),
+        ("$.messages[1].tool_call_id", "$.messages[1].tool_use_id"),
+        ("$.tools[0].function.name", "$.tools[0].name"),
+        ("$.tools[0].function.parameters.type", "$.tools[0].input_schema.type"),
+        ("$.tool_choice.function.name", "$.tool_choice.name"),
+        ("$.response_format", "$.output_config.format"),
+        ("$.response_format.json_schema.schema", "$.output_config.format.schema"),
+    ],
+)
+def test_what_is_wrong_is_told_where_the_request_has_it(place: str, own: str) -> None:
+    names = translated(messages=[USER, USER], tools=[WEATHER]).names
+    assert renamed(f"{place}: is wrong.", names) == f"{own}: is wrong."
 
 
 @pytest.mark.parametrize(
@@ -442,6 +472,10 @@ def test_arguments_that_were_cut_off_are_none() -> None:
         (PreconditionFailed("e"), "invalid_request_error"),
         (Forbidden("no"), "permission_error"),
         (NotFound("model", "x"), "not_found_error"),
+        (Unauthorized(sent=False), "authentication_error"),
+        (BodyTooLarge("no"), "request_too_large"),
+        (QueueFull("m", 3, retry_after=1), "rate_limit_error"),
+        (RemoteTimeout("no"), "timeout_error"),
         (EngineDied("gone"), "overloaded_error"),
         (EngineFailed("bad"), "api_error"),
     ],

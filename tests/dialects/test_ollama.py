@@ -19,6 +19,7 @@ from jan_server.dialects.chat import (
     Text,
     Thought,
     Translated,
+    renamed,
 )
 from jan_server.dialects.ollama.answer import Answer, Making, chat_line, generate_line, moment
 from jan_server.dialects.ollama.models import _counted
@@ -124,6 +125,21 @@ def test_a_raw_prompt_is_a_completion_of_text() -> None:
 def test_what_does_the_same_is_named(sent: Any, instead: str) -> None:
     with pytest.raises(ParameterNotSupported, match=f"send {instead} instead"):
         generate(**sent)
+
+
+@pytest.mark.parametrize(
+    ("place", "own"),
+    [
+        ("$.max_tokens", "$.options.num_predict"),
+        ("$.stop[0]", "$.options.stop[0]"),
+        ("$.top_k", "$.options.top_k"),
+        ("$.response_format", "$.format"),
+        ("$.response_format.json_schema.schema.type", "$.format.type"),
+        ("$.messages[0].content", "$.messages[0].content"),
+    ],
+)
+def test_what_is_wrong_is_told_where_the_request_has_it(place: str, own: str) -> None:
+    assert renamed(f"{place}: is wrong.", chat().names) == f"{own}: is wrong."
 
 
 def call(name: str, **more: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jan_server.dialects.chat import (
     Text,
     Thought,
     Translated,
+    renamed,
 )
 from jan_server.dialects.responses.answer import Answer
 from jan_server.dialects.responses.request import chat_request, own_items, shown
@@ -32,6 +33,7 @@ from jan_server.types.response import CreateResponse, Response
 
 USER = {"role": "user", "content": "hi"}
 SCHEMA = {"type": "object", "properties": {}}
+FORM = {"name": "a", "schema": SCHEMA, "description": "An answer.", "strict": True}
 
 
 def translated(**sent: Any) -> Translated:
@@ -55,7 +57,7 @@ def calling(id: str, name: str = "f", arguments: str = "{}") -> dict[str, Any]:
                 {
                     "role": "user",
                     "content": [
-                        {"type": "input_text", "text": "h"},
+                        {"type": "text", "text": "h"},
                         {"type": "input_text", "text": "i"},
                     ],
                 },
@@ -110,6 +112,26 @@ def calling(id: str, name: str = "f", arguments: str = "{}") -> dict[str, Any]:
                 },
             ],
         ),
+        (
+            [
+                USER,
+                {"type": "reasoning", "summary": [{"type": "text", "text": "hm"}]},
+                {"type": "reasoning", "summary": [{"type": "text", "text": "so"}]},
+                {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+                {"role": "assistant", "content": "Wait."},
+            ],
+            [
+                USER,
+                {"role": "assistant", "content": "", "reasoning_content": "hm"},
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "reasoning_content": "so",
+                    "tool_calls": [calling("c")],
+                },
+                {"role": "assistant", "content": "Wait."},
+            ],
+        ),
     ],
 )
 def test_items_are_messages(input: Any, messages: Any) -> None:
@@ -147,17 +169,8 @@ def test_items_are_messages(input: Any, messages: Any) -> None:
             {"response_format": {"type": "json_object"}},
         ),
         (
-            {
-                "text": {
-                    "format": {"type": "json_schema", "name": "a", "schema": SCHEMA, "strict": True}
-                }
-            },
-            {
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "a", "schema": SCHEMA, "strict": True},
-                }
-            },
+            {"text": {"format": {"type": "json_schema", **FORM}}},
+            {"response_format": {"type": "json_schema", "json_schema": FORM}},
         ),
         (
             {
@@ -179,6 +192,10 @@ def test_items_are_messages(input: Any, messages: Any) -> None:
                     }
                 ]
             },
+        ),
+        (
+            {"tools": [{"type": "function", "name": "f", "description": "Adds."}]},
+            {"tools": [{"type": "function", "function": {"name": "f", "description": "Adds."}}]},
         ),
         ({"tool_choice": "required"}, {"tool_choice": "required"}),
         (
@@ -221,6 +238,7 @@ def test_instructions_are_the_system_message() -> None:
     assert found.names["$.messages[1]"] == "$.input"
 
 
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 IMAGE = {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}
 
 
@@ -242,6 +260,24 @@ IMAGE = {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}
             InvalidRequest,
             "$.input[0].output",
         ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_text"}]}]},
+            InvalidRequest,
+            "$.input[0].content[0].text",
+        ),
+        (
+            {"input": [{"type": "function_call_output", "output": "x"}]},
+            InvalidRequest,
+            "$.input[0].call_id",
+        ),
+        *(
+            (
+                {"input": [{name: value for name, value in CALL.items() if name != missing}]},
+                InvalidRequest,
+                f"$.input[0].{missing}",
+            )
+            for missing in ("call_id", "name", "arguments")
+        ),
         ({"tools": [{"type": "web_search"}]}, ParameterNotSupported, "$.tools[0].type"),
         ({"tools": [{"type": "function"}]}, InvalidRequest, "$.tools[0].name"),
         ({"tool_choice": {"type": "file_search"}}, ParameterNotSupported, "$.tool_choice.type"),
@@ -251,9 +287,25 @@ IMAGE = {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}
             InvalidRequest,
             "$.tool_choice.tools",
         ),
+        (
+            {
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "tools": [{"type": "function", "name": "f"}],
+                }
+            },
+            InvalidRequest,
+            "$.tool_choice.mode",
+        ),
         ({"include": ["file_search_call.results"]}, ParameterNotSupported, "$.include[0]"),
         ({"text": {"verbosity": "low"}}, ParameterNotSupported, "$.text.verbosity"),
+        ({"text": {"verbosity": "high"}}, ParameterNotSupported, "$.text.verbosity"),
         ({"text": {"format": {"type": "json_schema"}}}, InvalidRequest, "$.text.format.name"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "a"}}},
+            InvalidRequest,
+            "$.text.format.schema",
+        ),
         ({"background": True}, ParameterNotSupported, "$.background"),
         ({"conversation": "c"}, ParameterNotSupported, "$.conversation"),
         ({"prompt": {"id": "p"}}, ParameterNotSupported, "$.prompt"),
@@ -278,6 +330,23 @@ def test_what_is_refused_is_named(sent: Any, error: type[InvalidRequest], param:
 def test_what_does_the_same_is_named(sent: Any, instead: str) -> None:
     with pytest.raises(ParameterNotSupported, match=f"send {instead} instead"):
         translated(**sent)
+
+
+@pytest.mark.parametrize(
+    ("place", "own"),
+    [
+        ("$.max_tokens", "$.max_output_tokens"),
+        ("$.messages", "$.input"),
+        ("$.tools[0].function.parameters", "$.tools[0].parameters"),
+        ("$.tool_choice.function.name", "$.tool_choice.name"),
+        ("$.tool_choice.allowed_tools.mode", "$.tool_choice.mode"),
+        ("$.response_format", "$.text.format"),
+        ("$.response_format.json_schema.schema.type", "$.text.format.schema.type"),
+    ],
+)
+def test_what_is_wrong_is_told_where_the_request_has_it(place: str, own: str) -> None:
+    tool = {"type": "function", "name": "f"}
+    assert renamed(f"{place}: is wrong.", translated(tools=[tool]).names) == f"{own}: is wrong."
 
 
 def test_a_response_shows_what_was_asked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,18 @@ def test_a_name_that_does_not_resolve_is_said(monkeypatch: pytest.MonkeyPatch) -
         check("https://a..b/m.gguf")
 
 
-def test_the_hub_is_known_by_its_certificate_not_its_address() -> None:
-    check("https://huggingface.co/x")
+def test_the_hub_is_known_by_its_certificate_not_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Behind a proxy that answers every name with an address of its own; beside a mirror too."""
+    private = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: private)
+    monkeypatch.setenv("NO_PROXY", "*")
+    for endpoint in ("", "http://mirror.local:81"):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        check("https://huggingface.co/x")
+    with pytest.raises(DownloadFailed, match="private network"):
+        check("https://example.org/x")
 
 
 def test_a_proxy_looks_names_up_in_our_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ def repo(name: str, file: str | None = None, revision: str = "main") -> Referenc
         ("https://huggingface.co/org/repo/blob/abc/m.gguf", repo("org/repo", "m.gguf", "abc")),
         ("http://mirror.local:81/org/repo", repo("org/repo")),
         (f"https://h/m.gguf#sha256={SUM}", Address(url="https://h/m.gguf", sha256=SUM)),
+        (f"https://h/m.gguf#sha256={SUM.upper()}", Address(url="https://h/m.gguf", sha256=SUM)),
         ("https://huggingface.co/", None),
         ("https://huggingface.co/org", None),
         ("model", None),

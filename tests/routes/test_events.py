@@ -268,19 +268,17 @@ def test_what_cannot_be_asked_for_is_a_400(
     assert names in error["message"]
 
 
-@pytest.mark.parametrize("how", ["header", "query"])
+@pytest.mark.parametrize("how", ["header", "query", "both"])
 def test_after_an_id_the_stream_goes_on_with_what_followed(server: Server, how: str) -> None:
+    """Browsers that come again add the header to the address that they were given."""
     with server.stream() as stream:
         server.publish(*map(event, range(3)))
         known = [stream.next().id for _ in range(3)]
     server.publish(event(3))
     after = known[1]
-    stream = (
-        server.stream(headers={"Last-Event-ID": after})
-        if how == "header"
-        else server.stream(f"?last_event_id={after}")
-    )
-    with stream:
+    query = {"header": "", "query": f"?last_event_id={after}", "both": f"?last_event_id={known[0]}"}
+    headers = {} if how == "query" else {"Last-Event-ID": after}
+    with server.stream(query[how], headers) as stream:
         got = [stream.next() for _ in range(2)]
         assert [each.data["id"] for each in got] == ["2", "3"]
         assert got[0].id == known[2]

@@ -100,7 +100,8 @@ def test_without_anything_to_answer_the_model_is_loaded_or_unloaded(client, ask,
     def loaded():
         return [model["name"] for model in client.get("/api/ps").json()["models"]]
 
-    assert (load(keep_alive=0), loaded()) == ("unload", [])
+    for at_once in (0, "0"):
+        assert (load(keep_alive=at_once), loaded()) == ("unload", [])
     assert (load(), loaded()) == ("load", ["echo"])
     assert load(keep_alive="10m") == "load"
     assert load(keep_alive=0) == "unload"
@@ -123,7 +124,8 @@ def test_what_cannot_be_honoured_is_refused_of_what_asks_nothing_too(
 
 
 def test_a_larger_context_than_the_models_is_refused_and_a_smaller_one_is_fine(ask):
-    assert ask(options={"num_ctx": 512}).status_code == 200
+    for fine in (0, 512, 2048):
+        assert ask(options={"num_ctx": fine}).status_code == 200
     answer = ask(options={"num_ctx": 4096})
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(
