@@ -357,6 +357,26 @@ def test_a_response_shows_what_was_asked() -> None:
     assert shown(asked) == {"temperature": 0.0, "reasoning": {"effort": "low"}}
 
 
+def test_of_a_response_all_is_shown_that_says_how_to_answer() -> None:
+    said = {
+        "instructions": "Be brief.",
+        "max_output_tokens": 7,
+        "parallel_tool_calls": False,
+        "reasoning": {"effort": "low"},
+        "temperature": 0.5,
+        "text": {"format": {"type": "json_object"}},
+        "tool_choice": "required",
+        "tools": [{"type": "function", "name": "f"}],
+        "top_logprobs": 2,
+        "top_p": 0.5,
+        "truncation": "auto",
+        "user": "ada",
+        "metadata": {"a": "b"},
+    }
+    asked = msgspec.convert({"model": "m", "input": "hi", "store": False, **said}, CreateResponse)
+    assert shown(asked) == said
+
+
 # --- answers ---------------------------------------------------------------------------------
 
 COUNTS = Counts(prompt=7, cached=3, answer=4, thought=1)
