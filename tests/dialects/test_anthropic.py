@@ -175,6 +175,19 @@ def test_messages(messages: Any, chat: Any) -> None:
             {"tool_choice": {"type": "function", "function": {"name": "weather"}}},
         ),
         (
+            {
+                "tool_choice": {
+                    "type": "tool",
+                    "name": "weather",
+                    "disable_parallel_tool_use": True,
+                }
+            },
+            {
+                "tool_choice": {"type": "function", "function": {"name": "weather"}},
+                "parallel_tool_calls": False,
+            },
+        ),
+        (
             {"thinking": {"type": "enabled", "budget_tokens": 2000}},
             {"chat_template_kwargs": {"enable_thinking": True}},
         ),

@@ -151,6 +151,39 @@ def test_people_whom_a_program_names_take_turns(
         assert next(three) == ": queued, 1 ahead"
 
 
+def run_that_waits_for_its_calls(base: str) -> tuple[str, dict[str, Any]]:
+    """The path of a run of the thread `t`, and the answers to the tool that it calls."""
+    tool = {"type": "function", "function": {"name": "add"}}
+    body = {"model": "echo", "tools": [tool], "stream": True}
+    with asking(base, body, "/v1/threads/t/runs") as connection:
+        events = [line for line in lines(connection.getresponse()) if line.startswith("data: {")]
+    run = next(run for run in map(event_data, reversed(events)) if "required_action" in run)
+    calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    outputs = [{"tool_call_id": call["id"], "output": "7"} for call in calls]
+    return f"/v1/threads/t/runs/{run['id']}", {"tool_outputs": outputs}
+
+
+def event_data(line: str) -> dict[str, Any]:
+    return dict(json.loads(line.removeprefix("data: ")))
+
+
+def test_who_answers_a_runs_calls_is_told_apart_too(base: str, write: Callable[..., Path]) -> None:
+    write("assistants/jan/assistant.json", {})
+    call = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
+    write("threads/t/messages.jsonl", json.dumps({"role": "user", "content": call}))
+    run, outputs = run_that_waits_for_its_calls(base)
+    with ExitStack() as stack:
+        stack.enter_context(occupied(base))
+        two = stack.enter_context(waiting(base, "two", user="second"))
+        assert next(two) == ": queued, 0 ahead"
+        said = {**outputs, "user": "second"}
+        stack.enter_context(asking(base, said, f"{run}/submit_tool_outputs"))
+        while waiting_requests(base) < 2:
+            pass
+        three = stack.enter_context(waiting(base, "three", user="third"))
+        assert next(three) == ": queued, 1 ahead"
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
