@@ -9,6 +9,9 @@ from hashlib import sha256
 
 import pytest
 
+from jan_server.dialects.ollama.answer import moment
+from jan_server.dialects.ollama.models import loaded_tag
+from jan_server.engines.pooled import Seen
 from tests.conftest import tree
 from tests.remote.upstream import SECONDS, answering, running, streaming
 from tests.tiny_gguf import write_tiny_gguf
@@ -140,7 +143,9 @@ def test_a_larger_context_than_the_models_is_refused_and_a_smaller_one_is_fine(a
 def tiny(write, data_folder):
     write("models/tiny/model.json", {"parameters": {"temperature": 0.5, "top_k": 4}})
     return write_tiny_gguf(
-        data_folder / "models/tiny/tiny.gguf", chat_template="{# <think></think> #}x"
+        data_folder / "models/tiny/tiny.gguf",
+        chat_template="{# <think></think> #}x",
+        extra_metadata={"general.license": "mit"},
     )
 
 
@@ -148,23 +153,35 @@ def test_models_are_told_with_what_their_files_say(client, echo, tiny):
     first, second = sorted(client.get("/api/tags").json()["models"], key=lambda tag: tag["name"])
     assert (first["name"], first["size"], first["details"]["family"]) == ("echo", 0, "")
     assert (second["model"], second["size"]) == ("tiny", tiny.stat().st_size)
-    manifest = (tiny.parent / "model.json").read_bytes()
-    assert second["digest"] == sha256(manifest).hexdigest()
+    manifest = tiny.parent / "model.json"
+    assert second["digest"] == sha256(manifest.read_bytes()).hexdigest()
+    assert second["modified_at"] == moment(int(manifest.stat().st_mtime))
     assert (second["details"]["format"], second["details"]["family"]) == ("gguf", "llama")
     assert second["details"]["parameter_size"]
-    assert second["modified_at"].endswith("Z")
 
 
 @pytest.mark.parametrize("name", [{"model": "tiny"}, {"name": "tiny:latest"}])
 def test_a_model_is_shown(client, tiny, name):
     shown = client.post("/api/show", json=name).json()
     assert shown["parameters"] == "temperature 0.5\ntop_k 4"
-    assert shown["template"] == "{# <think></think> #}x"
+    assert (shown["template"], shown["license"]) == ("{# <think></think> #}x", "mit")
     assert shown["capabilities"] == ["completion", "tools", "thinking"]
     info = shown["model_info"]
     assert (info["general.architecture"], info["llama.context_length"]) == ("llama", 256)
     assert info["general.parameter_count"] > 0
     assert not any(isinstance(value, list) for value in info.values())
+    assert "tokenizer.chat_template" not in info
+
+
+def test_the_template_of_a_manifest_goes_before_that_of_its_file(client, tiny, write):
+    write("models/tiny/model.json", {"settings": {"prompt_template": "{prompt}!"}})
+    shown = client.post("/api/show", json={"model": "tiny"}).json()
+    assert shown["template"] == "{prompt}!"
+
+
+def test_the_size_of_a_model_in_memory_is_what_it_takes_there(client, tiny):
+    seen = Seen(id="tiny", state="running", memory=7)
+    assert loaded_tag(seen, client.app.state.services.models.get("tiny")).size == 7
 
 
 def test_a_file_that_cannot_be_read_hides_no_model(client, write):
