@@ -190,6 +190,26 @@ def test_an_engine_says_how_it_is_updated(ui):
     assert "package" in told["message"]
 
 
+def test_what_it_says_of_a_start_beside_the_settings_is_no_news(client, write, caplog):
+    write("models/echo/model.json", MODEL)
+    body = {"model": "echo", "engine": "llama-cpp", "n_parallel": 2}
+    assert client.post("/v1/models/start", json=body).json()["state"] == "running"
+    assert client.get("/healthz").json()["loaded"][0]["slots"] == 2
+    assert "says nothing here" not in caplog.text
+
+
+def test_engines_are_on_this_machine_or_far(client, write):
+    write("models/echo/model.json", MODEL)
+    far = {"full_url": "http://127.0.0.1:9/v1/chat/completions"}
+    write("models/far/model.json", {"engine": "openai", "settings": far})
+    engines = client.get("/v1/engines").json()
+    types = {name: variant["type"] for name, [variant] in engines.items()}
+    assert (types["openai"], types["echo"]) == ("remote", "local")
+    for name in ("openai", "echo"):
+        assert client.get(f"/v1/engines/{name}").json() == engines[name]
+        assert client.get(f"/v1/engines/{name}/default").json()["engine"] == name
+
+
 def test_an_openai_client_is_not_answered_with_a_threads_assistant(client, write):
     write("threads/t/thread.json", {})
     beta = {"OpenAI-Beta": "assistants=v2"}

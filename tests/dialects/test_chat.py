@@ -104,6 +104,29 @@ def test_calls_begin_once_and_their_arguments_follow() -> None:
     ]
 
 
+def test_an_answer_that_met_its_stop_string_ended_by_that_also_after_a_call() -> None:
+    calls = [{"index": 0, "id": "a", "function": {"name": "f"}}]
+    parts = read(choice({"tool_calls": calls}, finish_reason="stop", stop_reason="END"))
+    assert parts[-1] == Ended("stop", "END", Counts())
+
+
+@pytest.mark.parametrize(("details", "thought"), [({"reasoning_tokens": 5}, 5), ({}, 3), (None, 3)])
+def test_thought_is_counted_as_the_server_does_else_up_to_its_last_piece(
+    details: Any, thought: int
+) -> None:
+    def used(tokens: int, **more: Any) -> dict[str, Any]:
+        return {"usage": {"completion_tokens": tokens, **more}}
+
+    last = {"choices": [], **used(9, completion_tokens_details=details)}
+    parts = read(
+        choice({"reasoning_content": "h"}) | used(1),
+        choice({"reasoning_content": "m"}) | used(3),
+        choice({"content": "Hi"}) | used(4),
+        last,
+    )
+    assert parts[-1] == Ended("stop", None, Counts(answer=9, thought=thought))
+
+
 def test_likelihoods_come_before_what_they_are_of() -> None:
     token = {"token": "Hi", "logprob": -0.5}
     parts = read(choice({"content": "Hi"}, logprobs={"content": [token]}))

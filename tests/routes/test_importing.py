@@ -103,8 +103,11 @@ def test_an_id_is_checked_and_never_overwritten(client, model, data_folder):
     assert tree(data_folder) == before
 
 
-def test_whatever_is_no_gguf_gets_the_same_answer(client, outside, model, data_folder, caplog):
+def test_whatever_is_no_gguf_gets_the_same_answer(
+    client, outside, model, data_folder, caplog, monkeypatch
+):
     """What lies on this machine is not told to whoever asks: nor that something is there."""
+    monkeypatch.chdir(outside)  # Where a relative path would lead to the model.
     (outside / "secret.txt").write_text("top secret")
     (outside / "cut.gguf").write_bytes(model.read_bytes()[:-1])
     (outside / "folder").mkdir()
@@ -181,9 +184,13 @@ def test_where_folders_are_named_only_those_count_links_followed(
         {"modelPath": str(folder / "link.gguf")},
         {"modelPath": str(parts[0])},
         {"modelPath": str(inside), "mmproj": str(beyond)},
+        {"modelPath": str(inside), "mmproj": "/etc/passwd"},
     ]
     for body in denied:
-        assert code(answered(data_folder, body, **settings)) == (403, "import_not_allowed")
+        answer = answered(data_folder, body, **settings)
+        assert code(answer) == (403, "import_not_allowed")
+        named = "$.mmproj" if "mmproj" in body else "$.modelPath"
+        assert answer.json()["error"]["param"] == named
     assert tree(data_folder) == {}
     assert answered(data_folder, {"modelPath": str(inside)}, **settings).status_code == 200
 

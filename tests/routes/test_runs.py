@@ -269,10 +269,22 @@ def test_what_is_said_before_a_call_is_a_message_of_its_own(api):
     assert answer.status_code == 400
     assert f"Expected tool outputs for call_ids {calls}" in answer.json()["message"]
     outputs = [{"tool_call_id": id, "output": text} for id, text in zip(calls, "12", strict=True)]
+    outputs.reverse()  # They may come in any order.
     answer = api.post(f"/{run['id']}/submit_tool_outputs", tool_outputs=outputs)
     assert answer.json()["status"] == "queued"
     assert api.until(run["id"], "completed", "failed")["last_error"] is None
     assert api.messages()[-1] == ("assistant", "It is 1 and 2.")
+
+
+@pytest.mark.parametrize("said", [{}, {"output": None}])
+def test_a_call_that_nothing_came_of_has_an_empty_output(api, said):
+    run = api.ended(tools=[ADD], additional_messages=[{"role": "user", "content": ADDING}])
+    [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    outputs = [{"tool_call_id": call["id"], **said}]
+    api.post(f"/{run['id']}/submit_tool_outputs", tool_outputs=outputs)
+    assert api.until(run["id"], "completed", "failed")["last_error"] is None
+    calling, _ = api.get(f"/{run['id']}/steps")["data"]
+    assert calling["step_details"]["tool_calls"][0]["function"]["output"] == ""
 
 
 def test_the_users_words_are_on_the_disk_before_the_model_is_asked(api):
@@ -410,6 +422,21 @@ def test_a_run_that_waits_for_its_client_is_cancelled_at_once(api):
     assert (cancelled["status"], cancelled["required_action"]) == ("cancelled", None)
     answer = api.post(f"/{run['id']}/submit_tool_outputs", tool_outputs=[{"tool_call_id": "x"}])
     assert answer.json()["message"] == ('Runs in status "cancelled" do not accept tool outputs.')
+
+
+def test_a_run_that_is_being_answered_waits_for_no_outputs(api):
+    slow = {"role": "user", "content": "[[slow 0.05]] " + "on and on " * 200}
+    run = api.create(additional_messages=[slow])
+    answer = api.post(f"/{run['id']}/submit_tool_outputs", tool_outputs=[{"tool_call_id": "x"}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "run_not_active")
+    api.post(f"/{run['id']}/cancel")
+    api.until(run["id"], "cancelled")
+
+
+def test_outputs_for_what_is_never_a_run_are_refused(api):
+    outputs = [{"tool_call_id": "x"}]
+    answer = api.post(f"/{'x' * 300}/submit_tool_outputs", tool_outputs=outputs)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_id")
 
 
 def test_outputs_for_a_run_that_a_hand_has_mended_badly_are_refused(api, write):

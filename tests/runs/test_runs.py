@@ -84,6 +84,8 @@ def test_draining_lets_a_run_end_and_refuses_others(opened: Opening) -> None:
             assert [run.status for run in await runs.list("t")] == ["completed"]
             with pytest.raises(ShuttingDown):
                 await runs.create("t", CreateRun())
+            with pytest.raises(ShuttingDown):
+                await runs.submit("t", "run_x", [])
 
     run(case())
 

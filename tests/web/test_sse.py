@@ -293,6 +293,24 @@ def test_a_reader_that_takes_nothing_loses_its_stream(caplog: pytest.LogCaptureF
     assert "a reader took nothing for 0.01 s and lost its stream" in caplog.text
 
 
+def test_a_reader_that_is_behind_may_leave() -> None:
+    """No comment waits for what it has not taken."""
+    source = Source(1, ...)
+
+    async def scene() -> None:
+        incoming: asyncio.Queue[Message] = asyncio.Queue()
+
+        async def never(message: Message) -> None:
+            asyncio.get_running_loop().call_later(0.05, leave, incoming)
+            await asyncio.Event().wait()
+
+        async with asyncio.timeout(30):
+            await _run(streaming(source, heartbeat=0.001, send_seconds=60), incoming, never)
+
+    asyncio.run(scene())
+    assert source.closed.is_set()
+
+
 def test_head_starts_nothing() -> None:
     source = Source(1, ...)
     answer = ask(streaming(source), "HEAD", "/")
