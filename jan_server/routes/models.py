@@ -73,7 +73,14 @@ class StartSettings(Struct, kw_only=True, frozen=True):
     keep_alive: float | str | UnsetType = UNSET
 
 
-NOT_CHANGED = PROTECTED | {"state", "parts", "mmproj", "download_error", "weights_changed"}
+NOT_CHANGED = PROTECTED | {
+    "state",
+    "parts",
+    "mmproj",
+    "download",
+    "download_error",
+    "weights_changed",
+}
 """What a client may send back as it got it: ours to say."""
 
 STARTING = frozenset(StartSettings.__struct_fields__)

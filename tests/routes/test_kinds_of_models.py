@@ -122,6 +122,14 @@ def test_a_model_json_keeps_every_other_byte(client, write, data_folder):
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "file_broken")
 
 
+def test_what_only_we_say_of_a_model_is_not_written_when_it_is_sent_back(client, write):
+    path = write("models/m/model.json", '{"engine": "echo"}')
+    texts = ("id", "object", "state", "mmproj", "download_error", "weights_changed")
+    ours = {**dict.fromkeys(texts, "x"), "created": 1, "parts": ["x"], "download": {"id": "m"}}
+    assert client.patch("/v1/models/m", json=ours).status_code == 200
+    assert path.read_text() == '{"engine": "echo"}'
+
+
 def test_what_is_not_here_cannot_be_changed(client):
     answer = client.patch("/v1/models/tinyllama-1.1b", json={"name": "O"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_downloaded")

@@ -11,6 +11,7 @@ from jan_server import catalogue
 from jan_server.app import create_app
 from jan_server.errors import InvalidRequest
 from jan_server.settings import Settings
+from jan_server.web.requests import DEFAULT_BODY_LIMIT
 from tests.conftest import BASE_URL
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -246,6 +247,17 @@ def test_all_that_a_start_says_of_loading_goes_before_the_manifest(client, write
     spec = models.spec(model)
     assert (spec.ctx_len, spec.gpu_layers, spec.threads, spec.slots) == (64, 7, 3, 2)
     assert models.keep_alive(model) == 3600
+
+
+def test_null_says_nothing_of_a_start(client, echo):
+    body = {"ctx_len": None, "n_parallel": 2}
+    assert client.put(f"/v1/models/{echo}/start", json=body).status_code == 200
+    assert loaded(client)[0]["slots"] == 2
+
+
+def test_a_start_with_a_huge_body_is_a_413(client, echo):
+    answer = client.put(f"/v1/models/{echo}/start", content=b" " * (DEFAULT_BODY_LIMIT + 1))
+    assert (answer.status_code, loaded(client)) == (413, [])
 
 
 def test_a_start_that_says_nothing_is_as_the_manifest_has_it(client, write):
