@@ -64,6 +64,7 @@ def test_a_failure_is_logged_and_shown_until_the_next_try(client, write, caplog,
     assert "answered 404: there is no such file" in caplog.text
     assert model(client)["state"] == "not_downloaded"
     assert "answered 404: there is no such file" in model(client)["download_error"]
+    assert "download" not in model(client)
     shown = client.get("/v1/download/getDownloadProgress/m").json()
     assert (shown["downloadState"], shown["error"]) == ("error", model(client)["download_error"])
     hub.answers[PATH] = Answer()

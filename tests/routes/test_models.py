@@ -78,6 +78,12 @@ def test_a_model_of_the_catalogue_is_known_before_it_is_here(client):
     assert model["source_url"].startswith("https://huggingface.co/")
 
 
+def test_where_a_model_is_from_is_the_address_of_its_first_file(client, write):
+    sources = [{"url": f"https://x.org/{name}"} for name in ("m.gguf", "n.gguf")]
+    write("models/m/model.json", {"sources": sources})
+    assert client.get("/v1/models/m").json()["source_url"] == "https://x.org/m.gguf"
+
+
 def test_an_unknown_model_is_a_404_that_says_what_is_here(client, tiny):
     answer = client.get("/v1/models/nope")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
