@@ -221,7 +221,7 @@ def test_texts_are_embedded(client, echo):
     assert (answer["model"], answer["prompt_eval_count"]) == ("echo:latest", 3)
     one, two = answer["embeddings"]
     assert sum(number**2 for number in one) == pytest.approx(1)
-    old = client.post("/api/embeddings", json={"model": "echo", "prompt": "a"}).json()
+    old = client.post("/api/embeddings", json={"model": "echo:latest", "prompt": "a"}).json()
     assert old == {"embedding": two}
 
 

@@ -268,6 +268,7 @@ def test_what_is_said_before_a_call_is_a_message_of_its_own(api):
     )
     assert answer.status_code == 400
     assert f"Expected tool outputs for call_ids {calls}" in answer.json()["message"]
+    assert answer.json()["error"]["param"] == "$.tool_outputs"
     outputs = [{"tool_call_id": id, "output": text} for id, text in zip(calls, "12", strict=True)]
     outputs.reverse()  # They may come in any order.
     answer = api.post(f"/{run['id']}/submit_tool_outputs", tool_outputs=outputs)
