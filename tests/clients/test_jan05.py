@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from importlib.metadata import version
 
 import pytest
 from wsproto.events import CloseConnection, RejectConnection
 
+from jan_server import __version__
+from jan_server.routes import jan05
 from jan_server.settings import Settings
 from tests.clients.jan05_ui import Socket, Ui
 from tests.running import served
@@ -196,6 +199,8 @@ def test_what_it_says_of_a_start_beside_the_settings_is_no_news(client, write, c
     assert client.post("/v1/models/start", json=body).json()["state"] == "running"
     assert client.get("/healthz").json()["loaded"][0]["slots"] == 2
     assert "says nothing here" not in caplog.text
+    assert client.post("/v1/models/stop", json={"model": "echo"}).json()["state"] == "stopped"
+    assert client.get("/healthz").json()["loaded"] == []
 
 
 def test_engines_are_on_this_machine_or_far(client, write):
@@ -208,6 +213,18 @@ def test_engines_are_on_this_machine_or_far(client, write):
     for name in ("openai", "echo"):
         assert client.get(f"/v1/engines/{name}").json() == engines[name]
         assert client.get(f"/v1/engines/{name}/default").json()["engine"] == name
+
+
+def test_an_engine_whose_package_is_missing_is_shown_where_a_model_names_it(
+    client, write, data_folder, monkeypatch
+):
+    monkeypatch.setitem(jan05.PACKAGES, "llama-cpp", "there-is-no-such-package")
+    engines = client.get("/v1/engines").json()
+    assert engines["ctransformers"][0]["version"] == version("ctransformers")
+    assert "llama-cpp" not in engines
+    write("models/tiny/model.json", {"engine": "llama-cpp"})
+    write_tiny_gguf(data_folder / "models/tiny/m.gguf")
+    assert client.get("/v1/engines/llama-cpp").json()[0]["version"] == __version__
 
 
 def test_an_openai_client_is_not_answered_with_a_threads_assistant(client, write):

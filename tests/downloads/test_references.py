@@ -133,6 +133,13 @@ def test_the_id_says_where_it_comes_from(reference: Any, file: str, id: str) -> 
     assert model_id(reference, files(file)) == id
 
 
+def test_the_name_of_a_file_may_hold_what_an_address_cannot(hub: Hub) -> None:
+    hub.offer("org/repo", {"a b#1.gguf": b"weights"})
+    _, manifest = look_up(repo("org/repo"))
+    [source] = manifest["sources"]
+    assert source["url"] == "https://huggingface.co/org/repo/resolve/main/a%20b%231.gguf"
+
+
 def test_the_hub_is_asked_and_the_manifest_is_of_that_very_revision(hub: Hub) -> None:
     hub.offer("org/repo", {"m.Q4_K_M.gguf": b"weights", "README.md": b"x"}, revision="abc123")
     id, manifest = look_up(repo("org/repo"))

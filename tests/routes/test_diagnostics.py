@@ -6,6 +6,7 @@ import shutil
 import pytest
 from starlette.testclient import TestClient
 
+from jan_server import catalogue
 from jan_server.app import create_app
 from jan_server.settings import Settings
 from tests.conftest import BASE_URL, tree
@@ -47,6 +48,16 @@ def test_sums_are_only_computed_when_asked_for(client, write, data_folder):
     assert (finding["code"], finding["file"]) == ("wrong_sum", "models/m/m.gguf")
     assert sum in finding["reason"]
     assert client.get("/v1/diagnostics?models=perhaps").status_code == 400
+
+
+def test_weights_under_a_name_of_the_catalogue_must_be_what_it_says(client, data_folder):
+    [source] = catalogue.get("smollm2-360m-instruct")["sources"]
+    path = data_folder / "models/smollm2-360m-instruct" / source["filename"]
+    path.parent.mkdir(parents=True)
+    write_tiny_gguf(path)
+    [finding] = client.get("/v1/diagnostics?models=true").json()["findings"]
+    assert finding["file"] == str(path.relative_to(data_folder))
+    assert (finding["code"], finding["reason"].split()[-1]) == ("wrong_size", str(source["size"]))
 
 
 def test_a_model_says_that_its_file_changed_since_its_sum_was_verified(client, data_folder):

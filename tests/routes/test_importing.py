@@ -193,6 +193,10 @@ def test_where_folders_are_named_only_those_count_links_followed(
         assert answer.json()["error"]["param"] == named
     assert tree(data_folder) == {}
     assert answered(data_folder, {"modelPath": str(inside)}, **settings).status_code == 200
+    (tmp_path / "named").symlink_to(outside)
+    settings |= {"import_folder": (str(tmp_path / "named"),)}
+    beside = {"modelPath": str(outside / "m.gguf")}
+    assert answered(data_folder, beside, **settings).status_code == 200
 
 
 def test_two_at_once_are_one_model(client, model, data_folder):

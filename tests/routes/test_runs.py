@@ -451,6 +451,17 @@ def test_outputs_for_a_run_that_a_hand_has_mended_badly_are_refused(api, write):
     assert api.post("/run_x/cancel").json()["status"] == "cancelled"
 
 
+def test_outputs_that_come_too_late_are_refused(api):
+    run = api.ended(tools=[ADD], additional_messages=[{"role": "user", "content": ADDING}])
+    [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    over = {**api.lines()[-1], "expires_at": int(time.time()) - 1}
+    with (api.folder / "threads/t/runs.jsonl").open("a") as file:
+        file.write(json.dumps(over) + "\n")
+    outputs = [{"tool_call_id": call["id"], "output": "three"}]
+    answer = api.post(f"/{run['id']}/submit_tool_outputs", tool_outputs=outputs)
+    assert answer.json()["message"] == 'Runs in status "expired" do not accept tool outputs.'
+
+
 def test_a_run_expires_while_it_waits_for_its_client(api):
     run = api.ended(tools=[ADD], additional_messages=[{"role": "user", "content": ADDING}])
     over = {**api.lines()[-1], "expires_at": int(time.time()) - 1}
