@@ -446,7 +446,8 @@ def test_the_events_of_an_answer_in_openais_order() -> None:
     thought, message, call = told[-1]["response"]["output"]
     assert [item["id"][:3] for item in (thought, message, call)] == ["rs_", "msg", "fc_"]
     assert thought["content"] == [{"type": "reasoning_text", "text": "hm"}]
-    assert message["content"][0]["text"] == "Hi you"
+    [said] = message["content"]
+    assert (said["text"], said["logprobs"]) == ("Hi you", [{"token": "Hi"}])
     assert (call["call_id"], call["name"], call["arguments"]) == ("c1", "f", '{"a":1}')
     assert {item["status"] for item in (thought, message, call)} == {"completed"}
     assert told[-1]["response"]["usage"] == {

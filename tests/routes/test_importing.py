@@ -73,6 +73,7 @@ def test_parts_and_a_projector_go_along(client, outside, data_folder):
         *(f"models/big/{part.name}" for part in parts),
         "models/big/mmproj.gguf",
     ]
+    assert client.get("/v1/models/big").json()["mmproj"] == "mmproj.gguf"
 
 
 @pytest.mark.parametrize(

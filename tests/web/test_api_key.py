@@ -16,6 +16,7 @@ async def answer(_context, _request):
 ROUTES = [
     Route("GET", "/threads", answer),
     Route("GET", "/healthz", answer, at_root=True),
+    Route("GET", "/openapi.json", answer, at_root=True),
     Route("GET", "/", answer, at_root=True),
 ]
 
@@ -31,6 +32,7 @@ def client():
     [
         {"Authorization": "Bearer schlüssel".encode()},
         {"Authorization": "bearer schlüssel".encode()},
+        {"Authorization": "Bearer  schlüssel".encode()},
         {"X-Api-Key": "schlüssel".encode()},
     ],
 )
@@ -50,7 +52,7 @@ def test_without_the_key_it_is_a_401(client, headers):
     assert refused.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/openapi.json"])
 def test_what_tells_nothing_needs_no_key(client, path):
     assert client.get(path).status_code == 200
 

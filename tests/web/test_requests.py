@@ -101,6 +101,11 @@ def test_a_form_or_a_packed_body_is_a_415(headers: dict[str, str]) -> None:
     assert (answer.status, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
+def test_a_body_that_says_that_it_is_not_packed_is_read() -> None:
+    headers = {"content-encoding": " Identity"}
+    assert ask(APP, "POST", "/chat", headers=headers, body=b"{}").status == 200
+
+
 @pytest.mark.parametrize("body", [b"", b" \n"])
 def test_an_absent_body_is_an_empty_object_where_none_is_needed(body: bytes) -> None:
     assert ask(APP, "POST", "/thread", body=body).json() == [EMPTY, {}]

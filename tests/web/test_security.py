@@ -184,6 +184,13 @@ def test_pages_of_other_origins_change_nothing_and_read_nothing(origin: str) -> 
     assert not any("access-control-allow-origin" in answer.headers for answer in answers)
 
 
+def test_null_is_never_an_origin_that_is_allowed() -> None:
+    """Any page can make itself one."""
+    app = stack(ROUTER, allowed_origins=["null"])
+    answer = ask(app, "POST", "/threads", headers={"origin": "null"})
+    assert code(answer) == "origin_not_allowed"
+
+
 def test_an_allowed_origin_lets_no_second_one_in() -> None:
     twice = [("origin", "app://x"), ("origin", "null")]
     assert code(ask(APP, "POST", "/threads", headers=twice)) == "origin_not_allowed"
