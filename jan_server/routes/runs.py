@@ -28,6 +28,7 @@ from jan_server.errors import (
     ModelNotDownloaded,
     NotFound,
     ParameterNotSupported,
+    PreconditionFailed,
     RunActive,
     RunNotActive,
     ShuttingDown,
@@ -35,6 +36,7 @@ from jan_server.errors import (
 from jan_server.representations import Client
 from jan_server.routes import answering, messages, threads
 from jan_server.routes.callers import caller
+from jan_server.routes.entities import changed_entity_response, entity_response, entity_tag
 from jan_server.runs import Begun, states
 from jan_server.runs.events import CallsAdded, RunEvent, StepOf, TextAdded
 from jan_server.services import Services
@@ -62,6 +64,7 @@ from jan_server.types.run import (
     TextPartDelta,
 )
 from jan_server.types.thread import CreateThread, Thread
+from jan_server.web.conditions import condition
 from jan_server.web.requests import decode_json, read_json, read_query
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
@@ -103,15 +106,23 @@ async def list_runs(services: Services, request: Request) -> Response:
 async def retrieve_run(services: Services, request: Request) -> Response:
     run = await _run(services, request)
     headers = {"openai-poll-after-ms": POLL_AFTER} if states.is_active(run) else {}
-    return json_response(shown(run), headers=headers)
+    return entity_response(request, shown(run), headers=headers)
 
 
 async def modify_run(services: Services, request: Request) -> Response:
     asked, _ = await read_json(request, ModifyRun)
+    check = condition(request)
+
+    def is_as_seen(run: StoredRun) -> None:
+        check(entity_tag(shown(run)))
+
     run = await _run(services, request)
-    if asked.metadata is not UNSET:
-        run = await services.runs.modify(run.thread_id, run.id, asked.metadata or {})
-    return json_response(shown(run))
+    if asked.metadata is UNSET:
+        is_as_seen(run)
+    else:
+        metadata = asked.metadata or {}
+        run = await services.runs.modify(run.thread_id, run.id, metadata, condition=is_as_seen)
+    return changed_entity_response(shown(run))
 
 
 async def cancel_run(services: Services, request: Request) -> Response:
@@ -138,7 +149,7 @@ async def retrieve_step(services: Services, request: Request) -> Response:
     run, id = await _run(services, request), request.path_params["step_id"]
     for step in run.steps:
         if step.id == id:
-            return json_response(shown_step(run, step))
+            return entity_response(request, shown_step(run, step))
     raise NotFound("run step", id)
 
 
@@ -272,7 +283,7 @@ ROUTES = [
         tag="Runs",
         summary="Retrieve run",
         response=Run,
-        errors=_READING,
+        errors=(*_READING, PreconditionFailed),
     ),
     Route(
         "POST",
@@ -283,7 +294,7 @@ ROUTES = [
         summary="Modify run",
         request=ModifyRun,
         response=Run,
-        errors=(InvalidRequest, *_READING, *WRITING),
+        errors=(InvalidRequest, *_READING, PreconditionFailed, *WRITING),
     ),
     Route(
         "POST",
@@ -328,6 +339,6 @@ ROUTES = [
         tag="Runs",
         summary="Retrieve run step",
         response=RunStep,
-        errors=_READING,
+        errors=(*_READING, PreconditionFailed),
     ),
 ]

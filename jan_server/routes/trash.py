@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,11 +19,11 @@ from jan_server.errors import (
     NotFound,
     PreconditionFailed,
 )
+from jan_server.routes.entities import entity_response, entity_tag
 from jan_server.services import Services
 from jan_server.store.deletion import Deletion
-from jan_server.store.document import etag
 from jan_server.types.trash import FreedDeletion, Restored, Trash, TrashDeletion
-from jan_server.web.conditions import condition, resource_response
+from jan_server.web.conditions import condition
 from jan_server.web.responses import json_response
 from jan_server.web.routing import Route
 
@@ -40,8 +39,7 @@ async def list_trash(services: Services, _request: Request) -> Response:
 
 async def get_deletion(services: Services, request: Request) -> Response:
     item = await asyncio.to_thread(services.store.trash.get, request.path_params["deletion_id"])
-    body = _body(services, item)
-    return resource_response(request, msgspec.Raw(body), etag=etag(body))
+    return entity_response(request, _shown(services, item))
 
 
 async def restore_deletion(services: Services, request: Request) -> Response:
@@ -55,15 +53,11 @@ async def free_deletion(services: Services, request: Request) -> Response:
 
     def free() -> None:
         item = services.store.trash.get(id)
-        check(etag(_body(services, item)))
+        check(entity_tag(_shown(services, item)))
         services.store.trash.free(item.path)
 
     await asyncio.to_thread(free)
     return json_response(FreedDeletion(id=id))
-
-
-def _body(services: Services, item: Deletion) -> bytes:
-    return msgspec.json.encode(_shown(services, item))
 
 
 def _shown(services: Services, item: Deletion) -> TrashDeletion:

@@ -121,12 +121,22 @@ class Runs:
             if states.is_active(run):
                 raise RunActive(thread_id, run.id, adding=True)
 
-    async def modify(self, thread_id: str, id: str, metadata: dict[str, Any]) -> StoredRun:
-        """Give a run other metadata."""
+    async def modify(
+        self,
+        thread_id: str,
+        id: str,
+        metadata: dict[str, Any],
+        *,
+        condition: Callable[[StoredRun], None],
+    ) -> StoredRun:
+        """Give a run other metadata. `condition` is called with it as it is then; what it raises
+        leaves the run as it is.
+        """
         run = await self.get(thread_id, id)
         if (work := self._works.get(id)) is not None:
+            condition(work.run)
             return await work.modify(metadata)
-        return await asyncio.to_thread(self._modify, run, metadata)
+        return await asyncio.to_thread(self._modify, run, metadata, condition)
 
     async def cancel(self, thread_id: str, id: str) -> StoredRun:
         """Stop it within a token, whichever server answers it. Raises RunNotActive."""
@@ -289,10 +299,14 @@ class Runs:
             claim.release(forget=True)
         return settled
 
-    def _modify(self, run: StoredRun, metadata: dict[str, Any]) -> StoredRun:
+    def _modify(
+        self, run: StoredRun, metadata: dict[str, Any], condition: Callable[[StoredRun], None]
+    ) -> StoredRun:
         runs = self._store.runs(run.thread_id)
         with runs.hold():
-            changed = replace(runs.get(run.id), metadata=metadata)
+            run = runs.get(run.id)
+            condition(run)
+            changed = replace(run, metadata=metadata)
             runs.put(changed)
         return changed
 

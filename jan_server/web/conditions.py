@@ -8,7 +8,8 @@ entity tag of what is on the disk, under the lock under which it writes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -74,17 +75,25 @@ def condition(request: Request) -> Check:
     return check
 
 
-def resource_response(request: Request, value: Any, *, etag: str, stale: str = "") -> Response:
+def resource_response(
+    request: Request,
+    value: Any,
+    *,
+    etag: str,
+    stale: str = "",
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Response:
     """The answer to a read of one resource: `value` as JSON, or a 304 to who has it already.
 
     `value` is anything that msgspec encodes, `Raw` for bytes that are JSON already; `stale` is the
-    place of the broken file that this is the last good version of. Raises InvalidRequest, and
+    place of the broken file that this is the last good version of; `headers` are sent beside those
+    of every resource. Raises InvalidRequest, and
     PreconditionFailed for an If-Match that names something else.
     """
     wanted, known = _sent(request)
     if wanted and not wanted.match(etag):
         raise PreconditionFailed(etag)
-    headers = resource_headers(etag, stale=stale)
+    headers = {**resource_headers(etag, stale=stale), **headers}
     if known and known.match_weakly(etag):
         return Response(status_code=304, headers=headers)
     return json_response(value, headers=headers)

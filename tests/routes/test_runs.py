@@ -535,6 +535,37 @@ def test_metadata_is_changed_and_stays(api):
     assert api.post(f"/{run['id']}", metadata=None).json()["metadata"] == {}
 
 
+def test_a_run_and_its_step_have_entity_tags(api):
+    url = f"/v1/threads/t/runs/{api.ended()['id']}"
+    [step] = api.client.get(f"{url}/steps").json()["data"]
+    for one in (url, f"{url}/steps/{step['id']}"):
+        first = api.client.get(one)
+        again = api.client.get(one, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert api.client.get(one, headers={"If-Match": '"other"'}).status_code == 412
+
+
+@pytest.mark.parametrize("body", [{"metadata": {"a": "2"}}, {}], ids=["changed", "as it is"])
+def test_a_run_that_is_not_as_it_was_seen_stays_as_it_is(api, body):
+    url = f"/v1/threads/t/runs/{api.ended()['id']}"
+    seen = api.client.get(url).headers["etag"]
+    changed = api.client.post(url, json={"metadata": {"a": "1"}}, headers={"If-Match": seen})
+    assert changed.headers["etag"] == api.client.get(url).headers["etag"] != seen
+    there = api.lines()
+    refused = api.client.post(url, json=body, headers={"If-Match": seen})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (412, "precondition_failed")
+    assert api.lines() == there
+
+
+def test_so_does_one_that_is_being_answered(api):
+    slow = {"role": "user", "content": "[[slow 0.02]] " + "on and on " * 20}
+    run = api.create(additional_messages=[slow])
+    url = f"/v1/threads/t/runs/{run['id']}"
+    refused = api.client.post(url, json={"metadata": {"a": "1"}}, headers={"If-Match": '"other"'})
+    assert refused.status_code == 412
+    assert api.until(run["id"], "completed")["metadata"] == {}
+
+
 def test_metadata_given_meanwhile_is_not_lost(api):
     slow = {"role": "user", "content": "[[slow 0.02]] " + "on and on " * 20}
     run = api.create(additional_messages=[slow])
