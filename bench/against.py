@@ -8,6 +8,8 @@ is measured, each side continues its own conversation.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -47,6 +49,8 @@ class Rounds(Struct, frozen=True):
 
 def measure(subject: Subject) -> list[Figure]:
     with both(subject) as sides:
+        with _a_busy_program():
+            beside = take_turns(sides, _decode_beside)
         return [
             _rate("decode of 96 tokens", take_turns(sides, _decode), bound=1.10),
             _rate("the same behind 700 tokens", take_turns(sides, _decode_far), bound=1.25),
@@ -54,6 +58,7 @@ def measure(subject: Subject) -> list[Figure]:
             _first("first turn of 30 tokens, first token", take_turns(sides, _short), 1.10),
             _prefill(take_turns(sides, _cold)),
             _first("four chats in turn, second turns", take_turns(sides, _four), 1.00),
+            _rate("decode of 96 tokens, beside a busy program", beside, bound=1.10),
         ]
 
 
@@ -82,6 +87,17 @@ def _read_anew(files: Iterable[Path]) -> None:
     for path in files:
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def _a_busy_program() -> Iterator[None]:
+    """As a browser or a compiler is one: it wants a whole core."""
+    program = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        program.kill()
+        program.wait()
 
 
 def take_turns(sides: tuple[Client, Client], ask: Ask, rounds: int = ROUNDS) -> Rounds:
@@ -128,6 +144,10 @@ def _decode(client: Client, number: int) -> list[Answer]:
 
 def _decode_far(client: Client, number: int) -> list[Answer]:
     return [client.answer(Question(text=told(number + 100, 640), max_tokens=96, more=FOREVER))]
+
+
+def _decode_beside(client: Client, number: int) -> list[Answer]:
+    return _decode(client, number + 50)
 
 
 def _short(client: Client, number: int) -> list[Answer]:

@@ -79,11 +79,15 @@ class Context:
             yield part.stop
 
     def go_on(self, tokens: Sequence[int], *, with_logits: bool = True) -> None:
-        """Evaluate tokens of the answer; the logits are the last one's."""
+        """Evaluate tokens of the answer; the logits are the last one's.
+
+        Without logits the answer is out, and whoever reads it wants the cores too, for a moment.
+        """
         for start in range(0, len(tokens), CHUNK):
             some = tokens[start : start + CHUNK]
             # In this order: whatever happens, the library holds at least what the list says.
-            self._evaluate(some, past=len(self.evaluated), with_logits=with_logits)
+            past = len(self.evaluated)
+            self._evaluate(some, past=past, with_logits=with_logits, is_usual=with_logits)
             self.evaluated += some
 
     def logits(self) -> Floats:
@@ -105,8 +109,15 @@ class Context:
     def close(self) -> None:
         self._native.close()
 
-    def _evaluate(self, tokens: Sequence[int], *, past: int, with_logits: bool = True) -> None:
+    def _evaluate(
+        self,
+        tokens: Sequence[int],
+        *,
+        past: int,
+        with_logits: bool = True,
+        is_usual: bool = True,
+    ) -> None:
         # What is held is looked through for each token, and without logits there is no head.
-        kind = past.bit_length(), with_logits
+        kind = (past.bit_length(), with_logits) if is_usual else None
         with self._cores.evaluating(len(tokens), kind) as threads:
             self._native.eval(tokens, n_past=past, threads=threads, with_logits=with_logits)

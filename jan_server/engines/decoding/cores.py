@@ -64,7 +64,8 @@ class Cores:
     def evaluating(self, tokens: int = 1, kind: Hashable = None) -> Iterator[int]:
         """The number of threads to evaluate so many tokens with, once so many cores are free.
 
-        `kind` is of evaluations that take as long for each token, or half as long.
+        `kind` is of evaluations that take as long for each token, or half as long; None tells
+        nothing of how fast this machine is.
         """
         with self._lock:
             wanted = share(self.count, self._answers)
@@ -82,8 +83,9 @@ class Cores:
             with self._lock:
                 ended = self._count()
                 self._give_back(threads)
-        with self._lock:
-            self._compare(begun, ended, threads, wanted, tokens=tokens, kind=kind)
+        if kind is not None:
+            with self._lock:
+                self._compare(begun, ended, threads, wanted, tokens=tokens, kind=kind)
 
     def _compare(
         self, begun: _Counts, ended: _Counts, threads: int, wanted: int, **alike: Any

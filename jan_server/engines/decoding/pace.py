@@ -5,7 +5,7 @@ core away, all wait for the thread that stands still, at every one of some hundr
 two threads on two cores, one of them busy, were seen to be twenty times slower than one thread.
 Threads that spin use the processor all the time, so what an evaluation lacks of that was taken by
 others. When it lacks much, half the threads are used for a while; then all are tried again, after
-ever longer whiles as long as it does not get better. Where all are still the faster, as with a
+ever longer whiles as long as it is as bad at once. Where all are still the faster, as with a
 library whose threads sleep while they wait, they stay.
 """
 
@@ -21,6 +21,8 @@ WINDOW = 0.05
 """Seconds that are looked back on: one hiccup of the system is forgiven to a short evaluation."""
 
 SHORTEST_REST, LONGEST_REST = 0.25, 4.0
+"""Seconds; the next one is twice as long, unless all threads did well for the shortest between."""
+
 WORTH = 4.0
 """A rest is at least so many times as long as what was lost when all were tried."""
 
@@ -33,6 +35,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._share = 1.0
+        self._well = 0.0
         self._rest = SHORTEST_REST
         self._rests_until = float("-inf")
         self._halves: dict[Hashable, tuple[float, float]] = {}
@@ -54,10 +57,11 @@ class Pace:
         """The same with several threads, which had this share of their cores, 0 to 1."""
         self._share += (1 - math.exp(-seconds / WINDOW)) * (share - self._share)
         if self._share >= ENOUGH:
-            if now >= self._rests_until + self._rest:
+            self._well += seconds
+            if self._well >= SHORTEST_REST:
                 self._rest = SHORTEST_REST
             return
-        self._share = 1.0
+        self._share, self._well = 1.0, 0.0
         half, measured = self._halves.get(_alike(tokens, kind), (0.0, now))
         if half > seconds / tokens and now < measured + MEMORY:
             return

@@ -164,7 +164,7 @@ def test_an_embedding_is_the_last_tokens_state(make: Callable[..., Context]) -> 
     assert not np.array_equal(context.embedding(), first)
 
 
-def test_evaluations_are_compared_with_those_behind_as_much_and_with_logits_or_without(
+def test_evaluations_are_compared_with_those_behind_as_much_and_with_logits_or_without_if_awaited(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, asked = make(), []
@@ -178,4 +178,4 @@ def test_evaluations_are_compared_with_those_behind_as_much_and_with_logits_or_w
     logits_after(context, PROMPT[:100])
     context.go_on([5])
     context.go_on([6], with_logits=False)
-    assert asked == [(64, (0, False)), (36, (7, True)), (1, (7, True)), (1, (7, False))]
+    assert asked == [(64, (0, False)), (36, (7, True)), (1, (7, True)), (1, None)]

@@ -104,7 +104,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_while_others_take_the_cores_half_the_threads_are_used(clock: SimpleNamespace) -> None:
     cores, used = Cores(2), []
     for left in (0.9, 0.9, 0.4, 0.4, 0.4):
-        with cores.evaluating(64) as threads:
+        with cores.evaluating(64, "kind") as threads:
             used.append(threads)
             clock.now += 0.5
             clock.used += 0.5 * threads * left
@@ -119,11 +119,11 @@ def test_two_answers_that_use_all_they_are_given_keep_their_threads(clock: Simpl
     cores = Cores(4)
     with cores.answering(), cores.answering(), ExitStack() as second:
         for _ in range(3):
-            with cores.evaluating(64) as threads:
+            with cores.evaluating(64, "kind") as threads:
                 assert threads == 2
                 clock.now += 1
                 clock.used += 2
-                assert second.enter_context(cores.evaluating(64)) == 2
+                assert second.enter_context(cores.evaluating(64, "kind")) == 2
                 clock.now += 1
                 clock.used += 4
             clock.now += 1
@@ -131,11 +131,19 @@ def test_two_answers_that_use_all_they_are_given_keep_their_threads(clock: Simpl
             second.close()
 
 
+def test_what_is_of_no_kind_tells_nothing(clock: SimpleNamespace) -> None:
+    cores = Cores(2)
+    for _ in range(3):
+        with cores.evaluating(64) as threads:
+            assert threads == 2
+            clock.now += 1
+
+
 def test_one_thread_waits_for_none_however_little_it_has(clock: SimpleNamespace) -> None:
     cores = Cores(2)
     with cores.answering(), cores.answering():
         for _ in range(3):
-            with cores.evaluating(64):
+            with cores.evaluating(64, "kind"):
                 clock.now += 10
     with cores.evaluating() as threads:
         assert threads == 2

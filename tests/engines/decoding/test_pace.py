@@ -81,10 +81,20 @@ def test_rests_become_longer_until_it_is_better(pace: Pace) -> None:
             now += SHORTEST_REST
         rests.append(now - begun)
     assert rests == [0.25, 0.5, 1, 2, 4, 4, LONGEST_REST]
+    write(pace, int(SHORTEST_REST / TOKEN), now=now, share=1.0)
+    assert repr(pace) == f"<Pace, 100% of the cores, next rest {LONGEST_REST:g} s>"
     write(pace, 1, now=now, share=1.0)
-    assert repr(pace).endswith(f"next rest {LONGEST_REST:g} s>")
-    write(pace, 1, now=now + LONGEST_REST, share=1.0)
     assert repr(pace) == f"<Pace, 100% of the cores, next rest {SHORTEST_REST} s>"
+
+
+def test_who_comes_now_and_then_causes_short_rests_alone(pace: Pace) -> None:
+    """As the next program that a user asks, when an answer is out."""
+    for now in range(10, 100):
+        assert pace.limit(2, now=now) == 2
+        write(pace, 50, now=now, share=0.96)
+        pace.took_all(0.1, share=0.45, tokens=1, now=now)
+        assert pace.limit(2, now=now) == 1
+        assert pace.limit(2, now=now + SHORTEST_REST) == 2
 
 
 def test_a_rest_makes_up_for_what_the_trial_cost(pace: Pace) -> None:
