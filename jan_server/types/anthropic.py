@@ -247,12 +247,13 @@ MessageEvent = (
 
 
 class AnthropicErrorDetail(Struct, kw_only=True):
-    """`type` is Anthropic's word, `code` ours."""
+    """`type` is Anthropic's word, `code` ours. `details` are for its package's helpers."""
 
     type: str
     message: str
     param: str | None = None
     code: str | None = None
+    details: dict[str, Any] | UnsetType = UNSET
 
 
 class AnthropicError(Struct, kw_only=True):

@@ -7,6 +7,7 @@ import pydantic
 import pytest
 
 from jan_server.settings import Settings
+from tests import calling
 from tests.running import CHECKED, served
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -85,6 +86,28 @@ def test_a_tool_that_must_be_used_is_used_and_its_result_read(client, streams):
         **{**asked, "messages": messages, "tool_choice": {"type": "none"}, "max_tokens": 3}
     )
     assert again.stop_reason == "max_tokens"
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_tools_are_run_by_the_package_itself(settings, data_folder, tmp_path, monkeypatch, streams):
+    """It would leave the conversation with the server, and keeps it itself when it may not."""
+    calling.install(tmp_path / "engine", monkeypatch)
+    model = calling.put_model(data_folder)
+
+    @anthropic.beta_tool
+    def add(a: int) -> str:
+        """Adds.
+
+        Args:
+            a: To one.
+        """
+        return f"{a + 1}"
+
+    asked = {**ask('call add {"a": 1}\ncall add {"a": 2}'), "model": model, "tools": [add]}
+    with served(settings) as base, anthropic.Anthropic(base_url=base, **CHECKED) as client:
+        runner = client.beta.messages.tool_runner(**asked, stream=streams)
+        message = runner.until_done()
+    assert message.content[0].text == "It is 2 and 3."
 
 
 def test_an_answer_is_parsed_as_its_type(client):

@@ -135,6 +135,7 @@ def said(*blocks):
         ({"tools": [ARRAY]}, 400, "invalid_request_error", "$.tools[0].input_schema"),
         ({"tool_choice": {"type": "any"}}, 400, "invalid_request_error", "$.tool_choice"),
         ({"container": "c"}, 400, "invalid_request_error", "$.container"),
+        ({"thread": {"type": "create"}}, 400, "invalid_request_error", "$.thread"),
     ],
 )
 def test_errors_have_anthropics_form_and_name_its_fields(ask, path, more, status, type, param):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from ulid import ULID
 
 from jan_server.dialects.chat import (
@@ -145,6 +147,13 @@ _ERROR_TYPES = {
 }
 
 
+# Anthropic's package would leave a conversation with the server. Told in these words that it is not
+# kept, its runner of tools sends the whole of it.
+_DETAILS: dict[str, dict[str, Any]] = {
+    "$.thread": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+}
+
+
 def error_body(error: JanError) -> AnthropicError:
     other = "api_error" if error.status >= 500 else "invalid_request_error"
     detail = AnthropicErrorDetail(
@@ -152,5 +161,6 @@ def error_body(error: JanError) -> AnthropicError:
         message=error.message,
         param=error.param,
         code=error.code,
+        details=_DETAILS.get(error.param or "", UNSET),
     )
     return AnthropicError(error=detail, message=error.message)

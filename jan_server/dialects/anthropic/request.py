@@ -36,7 +36,14 @@ from jan_server.types.anthropic import (
 
 FIELDS = Fields(
     MessagesRequest,
-    refused={"container": (), "mcp_servers": ([],), "context_management": (), "diagnostics": ()},
+    refused={
+        "container": (),
+        "context_management": (),
+        "diagnostics": (),
+        "mcp_servers": ([],),
+        "thread": (),
+    },
+    instead={"thread": "the whole conversation"},
     also=frozenset({"betas", "cache_control", "inference_geo", "service_tier", "speed"}),
 )
 
