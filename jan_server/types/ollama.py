@@ -37,7 +37,9 @@ class OllamaOptions(Struct, kw_only=True):
     typical_p: Share | UnsetType | None = UNSET
     seed: int | UnsetType | None = UNSET
     stop: str | list[str] | UnsetType | None = UNSET
-    repeat_penalty: Annotated[float, Meta(ge=0.001, le=1000)] | UnsetType | None = UNSET
+    repeat_penalty: (
+        Annotated[float, Meta(ge=0, le=1000, description="0 and 1 are off.")] | UnsetType | None
+    ) = UNSET
     repeat_last_n: (
         Annotated[int, Meta(description="-1 is the whole context.")] | UnsetType | None
     ) = UNSET
@@ -62,6 +64,9 @@ class OllamaRequest(Struct, kw_only=True):
 
 
 class OllamaFunction(Struct, kw_only=True):
+    """`index` tells the calls of one answer apart."""
+
+    index: int | UnsetType | None = UNSET
     name: str
     arguments: dict[str, Any] = {}
 

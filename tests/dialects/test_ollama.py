@@ -91,6 +91,8 @@ def generate(**sent: Any) -> Translated:
             {"options": {"num_predict": 7, "repeat_last_n": 0}},
             {"max_tokens": 7, "repeat_last_n": 0},
         ),
+        ({"options": {"repeat_penalty": 0}}, {}),
+        ({"options": {"repeat_penalty": 1.5}}, {"repeat_penalty": 1.5}),
         (
             {"options": {"num_predict": -1, "repeat_last_n": -1}},
             {"max_tokens": MAX_COUNT, "repeat_last_n": MAX_COUNT},
@@ -239,8 +241,8 @@ TOOK = {
     "eval_duration": 500_000_000,
 }
 CALLS = [
-    {"function": {"name": "f", "arguments": {"a": 1}}, "id": "c1"},
-    {"function": {"name": "g", "arguments": {}}},
+    {"function": {"index": 0, "name": "f", "arguments": {"a": 1}}, "id": "c1"},
+    {"function": {"index": 1, "name": "g", "arguments": {}}},
 ]
 
 

@@ -84,7 +84,8 @@ def test_a_call_is_told_whole(ask):
     tool = {"type": "function", "function": {"name": "add"}}
     told = lines(ask(call, tools=[tool]))
     [calls] = [line["message"]["tool_calls"] for line in told if "tool_calls" in line["message"]]
-    assert [each["function"] for each in calls] == [{"name": "add", "arguments": {"a": 1}}]
+    added = {"index": 0, "name": "add", "arguments": {"a": 1}}
+    assert [each["function"] for each in calls] == [added]
 
 
 def test_likelihoods_are_told_with_their_text(ask):

@@ -105,6 +105,7 @@ class Answer:
         self._said = Said()  # and is in no line yet
         self._call: Call | None = None
         self._arguments = ""
+        self._calls = 0
 
     def take(self, part: Part) -> Iterator[Line]:
         match part:
@@ -138,8 +139,10 @@ class Answer:
         """The call that was being made, now that nothing more comes of it."""
         if (call := self._call) is None:
             return
-        function = OllamaFunction(name=call.name, arguments=arguments_of(self._arguments))
-        self._call, self._arguments = None, ""
+        function = OllamaFunction(
+            index=self._calls, name=call.name, arguments=arguments_of(self._arguments)
+        )
+        self._call, self._arguments, self._calls = None, "", self._calls + 1
         yield from self._say(Said(calls=[OllamaToolCall(id=call.id or UNSET, function=function)]))
 
     def _end(self, part: Ended) -> Line:

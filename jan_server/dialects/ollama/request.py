@@ -146,6 +146,8 @@ def _sampling(options: OllamaOptions) -> dict[str, Any]:
     said = {name: getattr(options, name) for name in _PASSED_ON}
     said["max_tokens"] = _unbounded(said.pop("num_predict"), below=1)
     said["repeat_last_n"] = _unbounded(said["repeat_last_n"], below=0)
+    # LiteLLM writes OpenAI's frequency_penalty here, and most often that is 0.
+    said["repeat_penalty"] = options.repeat_penalty or None
     said["stop"] = options.stop or None
     return said
 
