@@ -15,6 +15,9 @@ end of a response is on the disk before it is told. Who leaves stops the work: t
 
 With `store` false nothing is written; such a response can go on from one that is kept.
 
+An `item_reference` stands for an item of a response that is kept, in whichever thread: clients that
+tell the whole conversation at each turn name what was answered so.
+
 Reading order: stored (what a file says of a response), asked, keeping.
 """
 
@@ -32,16 +35,29 @@ from jan_server import ids
 from jan_server.completions import Chats
 from jan_server.dialects import chat
 from jan_server.dialects.responses.answer import Answer, error_of
-from jan_server.dialects.responses.request import Placed, chat_request, own_items
+from jan_server.dialects.responses.request import (
+    Placed,
+    chat_request,
+    is_reference,
+    own_items,
+)
 from jan_server.engines.base import Queued
 from jan_server.errors import FileUnreadable, InvalidRequest, JanError, NotFound, ReadOnly
 from jan_server.responses.asked import Asked, begun
 from jan_server.responses.keeping import Keeping, keep
-from jan_server.responses.stored import Items, input_of, item_of, output_of, response_of
+from jan_server.responses.stored import (
+    Items,
+    input_of,
+    is_called,
+    item_of,
+    output_of,
+    response_of,
+)
 from jan_server.store import Message, Store, ThreadResponses
 from jan_server.store.responses import thread_of
 from jan_server.types.response import (
     CreateResponse,
+    InputItem,
     Response,
     ResponseError,
     ResponseEvent,
@@ -71,13 +87,13 @@ class Responses:
     async def read(self, request: CreateResponse, sent: Mapping[str, Any]) -> Asked:
         """What is asked, checked. Nothing is written, and no model loaded.
 
-        Raises NotFound (response, model), ReadOnly, and what is wrong with the request.
+        Raises NotFound (response, item, model), ReadOnly, and what is wrong with the request.
         """
         keeps = request.store is not False
         if keeps and self._store.is_read_only:
             raise ReadOnly("send `store: false`, and the answer is given and not kept.")
         before, thread_id = await asyncio.to_thread(self._before, request.previous_response_id)
-        own = own_items(request)
+        own = await asyncio.to_thread(self._resolved, own_items(request))
         translated = chat_request(request, sent, [*before, *own])
         with chat.naming(translated.names):
             model = await self._chats.check(translated.request, translated.to_send)
@@ -201,6 +217,35 @@ class Responses:
         ]
         return [Placed(item, "$.previous_response_id") for item in items], responses.thread_id
 
+    def _resolved(self, own: Iterable[Placed]) -> list[Placed]:
+        """With the items that references stand for in their place."""
+        resolved = []
+        for item, place in own:
+            referred = self._referred(item, place) if is_reference(item) else item
+            if referred is not None:
+                resolved.append(Placed(referred, place))
+        return resolved
+
+    def _referred(self, reference: InputItem, place: str) -> InputItem | None:
+        """None for a message that is not there any more. Raises InvalidRequest, NotFound (item)."""
+        if not (id := reference.id):
+            raise InvalidRequest(f"{place}.id: it is missing.", param=f"{place}.id")
+        for thread_id in self._threads(thread_of(id)):
+            for stored in self._kept_items(thread_id):
+                if is_called(id, stored):
+                    return item_of(stored, self._messages(thread_id))
+        error = NotFound("item", id, hint="Send it whole, if its response was not kept.")
+        error.param = f"{place}.id"
+        raise error
+
+    def _kept_items(self, thread_id: str) -> Items:
+        try:
+            responses = self._store.responses(thread_id).all().values()
+        except (NotFound, FileUnreadable):
+            return []
+        kept = [response for response in responses if not response.deleted]
+        return [item for response in kept for item in (*response.output, *response.input)]
+
     def _messages(self, thread_id: str) -> dict[str, Message]:
         return {message.id: message for message in self._store.messages(thread_id).list()}
 
@@ -217,14 +262,15 @@ class Responses:
             stored = msgspec.structs.replace(stored, status="failed", error=STOPPED)
         messages = self._messages(responses.thread_id)
         response = response_of(stored)
-        output = [output_of(item, messages) for item in stored.output]
+        output = [output_of(item, messages, responses.thread_id) for item in stored.output]
         response.output = [item for item in output if item is not None]
         return response
 
     def _items(self, id: str) -> Items:
         responses, stored = self._find(id)
         messages = self._messages(responses.thread_id)
-        return [item for each in stored.input if (item := input_of(each, messages)) is not None]
+        items = [input_of(item, messages, responses.thread_id) for item in stored.input]
+        return [item for item in items if item is not None]
 
     def _delete(self, id: str) -> None:
         responses, stored = self._find(id)

@@ -13,11 +13,10 @@ from typing import Any
 import msgspec
 from ulid import ULID
 
-from jan_server.dialects.responses.answer import MESSAGE
 from jan_server.dialects.responses.request import item_text, shown
 from jan_server.errors import JanError
 from jan_server.responses.asked import Asked
-from jan_server.responses.stored import Items, stored_input, stored_output
+from jan_server.responses.stored import Items, line_of, stored_input, stored_output
 from jan_server.store import Messages, Store, ThreadResponses
 from jan_server.store.locks import Claim
 from jan_server.store.replies import Reply
@@ -74,7 +73,7 @@ class Keeping:
     def begin_message(self, item: OutputMessage, response: Response) -> None:
         given = {
             "role": "assistant",
-            "id": item.id.removeprefix(MESSAGE),
+            "id": line_of(item),
             "assistant_id": self._assistant_id,
         }
         self._reply = self._messages.begin_reply(given)

@@ -74,8 +74,19 @@ def stored_output(item: OutputCall | OutputMessage | OutputReasoning) -> dict[st
     if not isinstance(item, OutputMessage):
         value: dict[str, Any] = msgspec.to_builtins(item)
         return value
-    id = item.id.removeprefix(MESSAGE)
-    return {"type": "message", "message": id, "status": item.status}
+    return {"type": "message", "message": line_of(item), "status": item.status}
+
+
+def line_of(item: OutputMessage) -> str:
+    """The id of the message's line in the thread."""
+    return item.id.rpartition("_")[2]
+
+
+def is_called(id: str, stored: Mapping[str, Any]) -> bool:
+    """Whether it is the item of that id: of a message only which thread it is in may differ."""
+    if stored.get("type") != "message":
+        return stored.get("id") == id
+    return id.startswith(MESSAGE) and id.endswith(f"_{stored.get('message')}")
 
 
 def item_of(stored: Mapping[str, Any], messages: Mapping[str, Message]) -> InputItem | None:
@@ -89,7 +100,9 @@ def item_of(stored: Mapping[str, Any], messages: Mapping[str, Message]) -> Input
     return InputItem(role=message.value["role"], content=text)
 
 
-def input_of(stored: Mapping[str, Any], messages: Mapping[str, Message]) -> dict[str, Any] | None:
+def input_of(
+    stored: Mapping[str, Any], messages: Mapping[str, Message], thread_id: str
+) -> dict[str, Any] | None:
     """An input item as it is listed."""
     if stored.get("type") != "message":
         return {"status": "completed", **stored}
@@ -98,7 +111,7 @@ def input_of(stored: Mapping[str, Any], messages: Mapping[str, Message]) -> dict
         return None
     kind = "output_text" if item.role == "assistant" else "input_text"
     return {
-        "id": f"{MESSAGE}{stored['message']}",
+        "id": _message_id(thread_id, stored["message"]),
         "type": "message",
         "status": "completed",
         "role": item.role,
@@ -107,7 +120,7 @@ def input_of(stored: Mapping[str, Any], messages: Mapping[str, Message]) -> dict
 
 
 def output_of(
-    stored: Mapping[str, Any], messages: Mapping[str, Message]
+    stored: Mapping[str, Any], messages: Mapping[str, Message], thread_id: str
 ) -> OutputCall | OutputMessage | OutputReasoning | None:
     """An output item as it is now; None for a message that is not there any more."""
     if stored.get("type") != "message":
@@ -121,7 +134,12 @@ def output_of(
         return None
     text = OutputText(text=formats.message_text(message.value))
     status = stored.get("status", "completed")
-    return OutputMessage(id=f"{MESSAGE}{message.id}", status=status, content=[text])
+    id = _message_id(thread_id, message.id)
+    return OutputMessage(id=id, status=status, content=[text])
+
+
+def _message_id(thread_id: str, line: str) -> str:
+    return f"{MESSAGE}{thread_id}_{line}"
 
 
 def _new_id(item: InputItem) -> str:

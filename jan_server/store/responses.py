@@ -6,8 +6,9 @@ message (it may only call), its inputs are several, and its calls and their resu
 that Jan could show. What was said is in `messages.jsonl` and here only which line, so that an edit
 of a message by hand counts in the next turn.
 
-A response's id begins with the id of its thread, so it is found without an index: `resp_`, the
-thread's id, `_` and a ULID. Where a person renamed the folder meanwhile, all threads are looked at.
+A response's id has the id of its thread in it, so it is found without an index: `resp_`, the
+thread's id, `_` and a ULID; and so have those of its items. Where a person renamed the folder
+meanwhile, all threads are looked at.
 
 Whoever answers a response holds its claim. One that is in progress and that nobody holds is over.
 """
@@ -33,10 +34,10 @@ PREFIX = "resp_"
 ById = dict[str, StoredResponse]
 
 
-def thread_of(response_id: str) -> str | None:
-    """The thread that a response of this id was first kept in; None for one that was not."""
-    thread_id, mark, _ = response_id.removeprefix(PREFIX).rpartition("_")
-    return thread_id if mark and response_id.startswith(PREFIX) else None
+def thread_of(id: str) -> str | None:
+    """The thread that a response or an item was first kept in; None for one that was not."""
+    thread_id, mark, _ = id.partition("_")[2].rpartition("_")
+    return thread_id if mark else None
 
 
 class ThreadResponses:

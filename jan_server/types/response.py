@@ -29,7 +29,10 @@ class InputPart(Struct, kw_only=True, omit_defaults=True):
 
 
 class InputItem(Struct, kw_only=True, omit_defaults=True):
-    """A message, a `function_call`, a `function_call_output` or a `reasoning`, by its `type`."""
+    """A message, a `function_call`, a `function_call_output` or a `reasoning`, by its `type`.
+
+    An `item_reference` has the `id` of such an item of a response that is kept, and stands for it.
+    """
 
     type: Annotated[str, Meta(examples=["message"])] = "message"
     id: str | UnsetType | None = UNSET

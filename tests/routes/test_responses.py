@@ -214,6 +214,45 @@ def test_calls_and_results_are_kept_beside_the_messages(client, ask, data_folder
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "$.input[0].call_id")
 
 
+def test_items_are_gone_on_with_by_reference(ask, data_folder):
+    """As the AI SDK asks for a second turn: what was answered is only named."""
+    output = ask(CALL, tools=[TOOL]).json()["output"]
+    [call] = [item for item in output if item["type"] == "function_call"]
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "it is 7"}
+    calls = [{"type": "item_reference", "id": call["id"]}, result]
+    first = ask([{"role": "user", "content": "one"}, *calls], tools=[TOOL]).json()
+    message = first["output"][-1]
+    [answered] = data_folder.glob(f"threads/{_thread_of(message['id'])}/messages.jsonl")
+    answered.write_text(answered.read_text().replace("it is 7", "it is 8"))
+    asked = [{"role": "user", "content": "one"}, *calls, {"id": message["id"]}]
+    second = ask([*asked, {"role": "user", "content": "two"}], tools=[TOOL])
+    assert second.status_code == 200
+    told = text(second.json())
+    assert told.index("it is 7") < told.index("it is 8") < told.index("two")
+
+
+def _thread_of(item_id):
+    return item_id.partition("_")[2].rpartition("_")[0]
+
+
+def test_a_reference_is_found_in_a_renamed_thread_and_to_nothing_is_a_404(ask, data_folder):
+    def refer(id):
+        return ask([{"type": "item_reference", "id": id}, {"role": "user", "content": "you"}])
+
+    id = ask("hi").json()["output"][0]["id"]
+    folder = data_folder / "threads" / _thread_of(id)
+    folder = folder.rename(folder.with_name("holiday"))
+    (folder / "thread.json").write_text("{}")
+    assert text(refer(id).json()) == "hiyou"
+    lines = (folder / "messages.jsonl").read_text().splitlines()
+    (folder / "messages.jsonl").write_text(f"{lines[0]}\n")
+    assert text(refer(id).json()) == "you"  # What was deleted by hand is left out.
+    not_kept = ask("hi", store=False).json()["output"][0]["id"]
+    for wrong, status in ((f"{id}x", 404), (not_kept, 404), ("msg_", 404), ("", 400)):
+        refused = refer(wrong)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (status, "$.input[0].id")
+
+
 def test_what_was_asked_is_listed(client, ask):
     roles = ["developer", "user", "assistant", "user"]
     items = [{"role": role, "content": f"{index}"} for index, role in enumerate(roles)]

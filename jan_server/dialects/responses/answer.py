@@ -59,7 +59,7 @@ from jan_server.types.response import (
 )
 
 MESSAGE = "msg_"
-"""Begins the id of a message's item; the rest is the id of its line in the thread."""
+"""Begins the id of a message's item, which ends with the id of its line in the thread."""
 
 
 class Answer:
@@ -97,7 +97,7 @@ class Answer:
                 yield from self._say(part.text)
             case Call():
                 yield from self._close("completed")
-                id = f"fc_{ULID()}"
+                id = self._new_id("fc_")
                 call = OutputCall(id=id, status="in_progress", call_id=part.id, name=part.name)
                 yield self._add(call)
             case Arguments():
@@ -110,7 +110,7 @@ class Answer:
     def _think(self, text: str) -> Iterator[ResponseEvent]:
         if not isinstance(self._open, OutputReasoning):
             yield from self._close("completed")
-            item = OutputReasoning(id=f"rs_{ULID()}", status="in_progress")
+            item = OutputReasoning(id=self._new_id("rs_"), status="in_progress")
             yield from self._begin(item, ReasoningText(text=""))
         assert isinstance(self._open, OutputReasoning)
         self._open.content[0].text += text
@@ -119,7 +119,7 @@ class Answer:
     def _say(self, text: str) -> Iterator[ResponseEvent]:
         if not isinstance(self._open, OutputMessage):
             yield from self._close("completed")
-            item = OutputMessage(id=f"{MESSAGE}{ULID()}", status="in_progress")
+            item = OutputMessage(id=self._new_id(MESSAGE), status="in_progress")
             yield from self._begin(item, OutputText(text=""))
         assert isinstance(self._open, OutputMessage)
         logprobs, self._likelihoods = self._likelihoods, []
@@ -133,6 +133,11 @@ class Answer:
         assert isinstance(self._open, OutputCall), "a call begins before its arguments"
         self._open.arguments += text
         return ArgumentsDelta(item_id=self._open.id, output_index=self._index, delta=text)
+
+    def _new_id(self, prefix: str) -> str:
+        """An item's id says where it is kept, as that of its response does."""
+        kept = self.response.id.partition("_")[2].rpartition("_")
+        return "".join((prefix, *kept[:2], str(ULID())))
 
     @property
     def _index(self) -> int:

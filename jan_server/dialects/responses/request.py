@@ -69,6 +69,13 @@ def own_items(asked: CreateResponse) -> list[Placed]:
     return [Placed(item, f"$.input[{index}]") for index, item in enumerate(asked.input)]
 
 
+def is_reference(item: InputItem) -> bool:
+    """Whether it only names an item that was told before. `type` may be left out of it."""
+    if item.type == "message":
+        return bool(item.id) and item.role is UNSET and item.content is UNSET
+    return item.type == "item_reference"
+
+
 def chat_request(
     asked: CreateResponse, sent: Mapping[str, Any], items: Sequence[Placed]
 ) -> Translated:
