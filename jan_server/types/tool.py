@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-ToolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["get_weather"])]
+# OpenAI allows 64; Anthropic and MCP, whose clients put the server's name before the tool's, 128.
+ToolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,128}$", examples=["get_weather"])]
 JsonSchema = dict[str, Any]
 
 

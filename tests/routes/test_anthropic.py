@@ -95,12 +95,13 @@ def test_a_prompt_counts_as_its_answer_says(ask):
     assert counted.json() == {"input_tokens": 5}
 
 
-def test_a_call_is_a_block_whose_input_is_an_object(ask):
-    call = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
-    tool = {"name": "add", "input_schema": {"type": "object"}}
+@pytest.mark.parametrize("name", ["add", "mcp__calculator__".ljust(128, "x")])
+def test_a_call_is_a_block_whose_input_is_an_object(ask, name):
+    call = f'<tool_call>\n{{"name": "{name}", "arguments": {{"a": 1}}}}\n</tool_call>'
+    tool = {"name": name, "input_schema": {"type": "object"}}
     answer = ask(call, tools=[tool], max_tokens=400).json()
     [block] = [block for block in answer["content"] if block["type"] == "tool_use"]
-    assert (block["name"], block["input"]) == ("add", {"a": 1})
+    assert (block["name"], block["input"]) == (name, {"a": 1})
     assert answer["stop_reason"] == "tool_use"
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from jan_server.completions.tools.formats import ToolFormat
 
-_NAME = r"[A-Za-z0-9_-]{1,64}"
+_NAME = r"[A-Za-z0-9_-]{1,128}"
 # Further keys behind the arguments, such as Mistral's ids.
 _MORE_KEYS = r"(?:\s{0,20},[^{}\[\]]{0,200})?"
 _SPACE = r"\s{0,20}"
