@@ -52,16 +52,20 @@ class ParameterNotSupported(InvalidRequest):
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """The prompt does not fit into the model's context; not all of it need have been counted."""
+    """The prompt does not fit into the model's context; not all of it need have been counted.
+
+    Clients that shorten a conversation by themselves know it by its code, or by OpenAI's words
+    ("maximum context length is") or Anthropic's ("prompt is too long").
+    """
 
     code = "context_length_exceeded"
 
     def __init__(self, prompt_tokens: int, context_length: int, *, is_all: bool = True) -> None:
         count = f"{prompt_tokens}" if is_all else f"at least {prompt_tokens}"
         super().__init__(
-            f"The prompt has {count} tokens, but this model's context holds "
-            f"{context_length}, at least one of them for an answer. Shorten it (for a chat, "
-            "`truncation: auto` does), or raise ctx_len in the model's model.json.",
+            f"The prompt is too long: it has {count} tokens, and this model's maximum context "
+            f"length is {context_length} tokens, at least one of them for an answer. Shorten it "
+            "(for a chat, `truncation: auto` does), or raise ctx_len in the model's model.json.",
             param="$.messages",
         )
 

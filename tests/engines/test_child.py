@@ -242,11 +242,11 @@ def test_embeddings(start: Start) -> None:
 
 FORM = Constraint(kind="regex", text="[0-9]")
 LONG = (
-    "The prompt has 64 tokens, but this model's context holds 64, at least one of them for an "
-    "answer. Shorten it (for a chat, `truncation: auto` does), or raise ctx_len in the model's "
-    "model.json."
+    "The prompt is too long: it has 64 tokens, and this model's maximum context length is 64 "
+    "tokens, at least one of them for an answer. Shorten it (for a chat, `truncation: auto` does), "
+    "or raise ctx_len in the model's model.json."
 )
-FAR_TOO_LONG = LONG.replace("64 tokens", "at least 205 tokens")
+FAR_TOO_LONG = LONG.replace("it has 64", "it has at least 205")
 REFUSED: dict[str, tuple[str, wire.Answer, tuple[str, str]]] = {
     "empty": ("m", ask(1, ""), ("InvalidRequest", "The prompt is empty.")),
     "no tokens": ("m", ask(1, ()), ("InvalidRequest", "The prompt is empty.")),
