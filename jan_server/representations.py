@@ -247,7 +247,7 @@ def view_etag(client: Client, etag: str) -> str:
 
 
 def _openai_thread(shown: Mapping[str, Any]) -> dict[str, Any]:
-    return _filled(shown, right={}, lacking={"tool_resources": None})
+    return _filled(shown, right={}, lacking={"tool_resources": {}})
 
 
 def _openai_assistant(shown: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _openai_assistant(shown: Mapping[str, Any]) -> dict[str, Any]:
             "description": None,
             "model": "*",
             "instructions": None,
-            "tool_resources": None,
+            "tool_resources": {},
             "temperature": None,
             "top_p": None,
             "response_format": "auto",
@@ -304,7 +304,7 @@ def _openai_message(shown: Mapping[str, Any]) -> dict[str, Any]:
         {key: value for key, value in shown.items() if key != "completed_at"},
         right=right,
         lacking={
-            "attachments": None,
+            "attachments": [],  # LangChain walks through them.
             "completed_at": ended if status.name == "completed" else None,
             "incomplete_at": ended if status.name == "incomplete" else None,
             "incomplete_details": reason if status.name == "incomplete" else None,

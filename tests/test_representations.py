@@ -211,7 +211,7 @@ MESSAGE = {
 SEEN_MESSAGE = {
     **MESSAGE,
     "status": "completed",
-    "attachments": None,
+    "attachments": [],
     "completed_at": 5,
     "incomplete_at": None,
     "incomplete_details": None,
@@ -247,7 +247,7 @@ def test_what_openais_clients_see_of_a_message(told, seen):
 
 def test_what_openais_clients_see_of_a_thread():
     shown = {"id": "t", "object": "thread", "title": "T"}
-    assert representations.for_openai("thread", shown) == {**shown, "tool_resources": None}
+    assert representations.for_openai("thread", shown) == {**shown, "tool_resources": {}}
     known = {**shown, "tool_resources": {"code_interpreter": {"file_ids": []}}}
     assert representations.for_openai("thread", known) == known
 
@@ -262,7 +262,7 @@ def test_what_openais_clients_see_of_an_assistant():
         "name": None,
         "description": None,
         "instructions": None,
-        "tool_resources": None,
+        "tool_resources": {},
         "temperature": None,
         "top_p": None,
         "response_format": "auto",

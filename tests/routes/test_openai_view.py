@@ -30,7 +30,7 @@ def test_jans_assistant_in_openais_clients(client, write):
         "created_at": 1705312345,
         "tools": [],
         "metadata": {},
-        "tool_resources": None,
+        "tool_resources": {},
         "temperature": None,
         "top_p": None,
         "response_format": "auto",
