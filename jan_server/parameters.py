@@ -161,6 +161,13 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
     return read
 
 
+def _count(value: Any) -> int:
+    """-1 is llama.cpp's and LM Studio's way to ask for as much as there is room for."""
+    if not isinstance(value, bool) and value == -1:
+        return MAX_COUNT
+    return _integer(1, MAX_COUNT)(value)
+
+
 def _top_k(value: Any) -> int:
     """-1 is llama.cpp's and OpenAI-like servers' way to switch it off; engines take 0."""
     return max(0, _integer(-1, MAX_COUNT)(value))
@@ -215,9 +222,7 @@ _read_bias = _number(_LOWEST_BIAS, -_LOWEST_BIAS)
 ROWS = (
     Row(("temperature",), _number(0, 2)),
     Row(("top_p",), _number(0, 1)),
-    Row(
-        ("max_tokens", "max_completion_tokens", "token_limit", "n_predict"), _integer(1, MAX_COUNT)
-    ),
+    Row(("max_tokens", "max_completion_tokens", "token_limit", "n_predict"), _count),
     Row(("top_k",), _top_k),
     Row(("min_p",), _number(0, 1)),
     Row(("typical_p", "typ_p"), _number(0, 1)),

@@ -53,6 +53,7 @@ def test_zero_and_false_are_said() -> None:
         ({"max_completion_tokens": 5}, only(max_tokens=5)),
         ({"token_limit": 5}, only(max_tokens=5)),
         ({"n_predict": 5}, only(max_tokens=5)),
+        ({"max_tokens": -1}, only(max_tokens=2**31 - 1)),
         ({"max_tokens": 5, "max_completion_tokens": 6}, only(max_tokens=5)),
         ({"max_tokens": 5.0}, only(max_tokens=5)),
         ({"repetition_penalty": 1.1}, only(repeat_penalty=1.1)),
@@ -183,7 +184,7 @@ def test_a_wrong_value_in_a_file_is_skipped_logged_and_the_next_layer_counts(
 ) -> None:
     files: list[tuple[str, dict[str, Any]]] = [
         ("threads/t/thread.json", {"temperature": "warm", "stop": ["a", ""]}),
-        ("models/m/model.json", {"temperature": 0.4, "max_tokens": -1, "top_p": "nan"}),
+        ("models/m/model.json", {"temperature": 0.4, "max_tokens": 0, "top_p": "nan"}),
     ]
     with caplog.at_level(logging.WARNING):
         assert resolve({}, files) == only(temperature=0.4)

@@ -46,7 +46,7 @@ def _read(message: ChatMessage, path: str) -> Turn:
         raise InvalidRequest(f"{path}.content: it is missing.", param=f"{path}.content")
     role = "system" if message.role == "developer" else message.role
     turn: Turn = {"role": role, "content": _text(message.content or "", f"{path}.content")}
-    if message.name is not UNSET:
+    if message.name:
         turn["name"] = message.name
     if message.reasoning_content:
         turn["reasoning_content"] = message.reasoning_content

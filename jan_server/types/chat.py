@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from jan_server.types.message import SentPart
-from jan_server.types.sampling import Sampling, StopReason, Truncation
+from jan_server.types.sampling import Length, Sampling, StopReason, Truncation
 from jan_server.types.tool import FunctionTool, ToolCall, ToolCallDelta, ToolChoice
 from jan_server.types.usage import Timings, Usage
 
@@ -24,7 +24,7 @@ class ChatMessage(Struct, kw_only=True):
 
     role: ChatRole
     content: str | list[SentPart] | UnsetType | None = UNSET
-    name: str | UnsetType = UNSET
+    name: str | UnsetType | None = UNSET
     tool_calls: list[ToolCall] | UnsetType | None = UNSET
     tool_call_id: str | UnsetType | None = UNSET
     function_call: dict[str, Any] | UnsetType | None = UNSET
@@ -42,7 +42,7 @@ class ChatCompletionRequest(Sampling, kw_only=True):
         list[ChatMessage],
         Meta(min_length=1, examples=[[{"role": "user", "content": "What is Jan?"}]]),
     ]
-    max_completion_tokens: Annotated[float, Meta(ge=1)] | UnsetType | None = UNSET
+    max_completion_tokens: Length | UnsetType | None = UNSET
     logprobs: bool | UnsetType | None = UNSET
     top_logprobs: (
         Annotated[

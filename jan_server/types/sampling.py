@@ -13,6 +13,9 @@ from jan_server.types.tool import ResponseFormat
 
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Length = Annotated[
+    float, Meta(ge=-1, description="Default 2048; -1 is as much as there is room for.")
+]
 
 Truncation = Literal["auto", "disabled"]
 
@@ -40,7 +43,7 @@ class Sampling(Struct, kw_only=True):
         | UnsetType
         | None
     ) = UNSET
-    max_tokens: Annotated[float, Meta(ge=1, description="Default 2048.")] | UnsetType | None = UNSET
+    max_tokens: Length | UnsetType | None = UNSET
     stop: str | list[str] | UnsetType | None = UNSET
     seed: (
         Annotated[int, Meta(description="The answers of `n` > 1 have seed, seed + 1 ...")]

@@ -27,6 +27,7 @@ TIME_CALL = {"role": "assistant", "content": None, "tool_calls": [call()]}
         ({"role": "user", "content": "hi"}, {"role": "user", "content": "hi"}),
         ({"role": "developer", "content": "hi"}, {"role": "system", "content": "hi"}),
         ({"role": "user", "content": ""}, {"role": "user", "content": ""}),
+        ({"role": "user", "name": None, "content": "hi"}, {"role": "user", "content": "hi"}),
         ({"role": "user", "content": []}, {"role": "user", "content": ""}),
         ({"role": "assistant", "content": None}, {"role": "assistant", "content": ""}),
         (

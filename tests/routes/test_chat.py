@@ -267,6 +267,15 @@ def test_an_answer_that_is_cut_ends_with_length(ask, name):
     assert (choice["message"]["content"], choice["finish_reason"]) == ("hello there ", "length")
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "n_predict"])
+def test_as_many_tokens_as_there_is_room_for_are_asked_for_by_minus_one(ask, write, name):
+    """So does the example of LM Studio's documents, which people send elsewhere too."""
+    parameters = {"max_tokens": 1}
+    write("models/echo/model.json", {"engine": "echo", "parameters": parameters})
+    [choice] = ask(**{name: -1}).json()["choices"]
+    assert choice["finish_reason"] == "stop"
+
+
 def test_an_answer_that_meets_the_end_of_the_context_ends_with_length(ask, write):
     settings = {"prompt_template": "{prompt}", "ctx_len": 5}
     write("models/echo/model.json", {"engine": "echo", "settings": settings})
