@@ -1,7 +1,8 @@
 """Programs that are too large for a test: what they ask for, as they did, and need of the answers.
 
-Continue's and Open WebUI's calls were written down between those programs and a server of ours, and
-are shortened where they only say more of the same. Today's Jan is as its providers are described.
+Continue's, Open WebUI's, Claude Code's and Codex's calls were written down between those programs
+and a server of ours, and are shortened where they only say more of the same. Today's Jan is as its
+providers are described.
 """
 
 from __future__ import annotations
@@ -52,6 +53,21 @@ WEBVIEW = {
     "Origin": "tauri://localhost",
 }
 WINDOWS = {**WEBVIEW, "Origin": "http://tauri.localhost"}
+CLAUDE = {
+    "Accept": "application/json",
+    "Authorization": "Bearer none",
+    "Content-Type": "application/json",
+    "User-Agent": "claude-cli/2.1.197 (external, sdk-cli)",
+    "X-Stainless-Retry-Count": "0",
+    "anthropic-beta": "claude-code-20250219,context-management-2025-06-27,effort-2025-11-24",
+    "anthropic-version": "2023-06-01",
+}
+CODEX = {
+    "Accept": "text/event-stream",
+    "Authorization": "Bearer none",
+    "Content-Type": "application/json",
+    "x-codex-beta-features": "remote_compaction_v2",
+}
 
 
 class Asked(NamedTuple):
@@ -133,6 +149,74 @@ def test_continue_is_told_of_a_call(base):
     arguments = "".join(call["function"]["arguments"] for call in calls)
     assert json.loads(arguments) == {"filepath": "a.py"}
     assert choices[-1]["finish_reason"] == "tool_calls"
+
+
+def data(text):
+    """The events of a stream whose events have names."""
+    lines = [line for line in text.splitlines() if line.startswith("data: ")]
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def test_claude_code_is_told_of_a_call(base):
+    cached = {"cache_control": {"type": "ephemeral"}}
+    say = 'call Read {"filepath": "a.py"}'
+    thoughts = {"type": "clear_thinking_20251015", "keep": "all"}
+    body = {
+        "model": "calling",
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Today is Sunday.", **cached}]},
+            {"role": "system", "content": "These skills are there: none."},
+            {"role": "user", "content": [{"type": "text", "text": say, **cached}]},
+        ],
+        "system": [{"type": "text", "text": "You are a Claude agent.", **cached}],
+        "tools": [{"name": "Read", "input_schema": READ["function"]["parameters"]}],
+        "metadata": {"user_id": '{"session_id":"a89accd5"}'},
+        "max_tokens": 32000,
+        "thinking": {"type": "adaptive"},
+        "context_management": {"edits": [thoughts]},
+        "output_config": {"effort": "high"},
+        "stream": True,
+    }
+    status, _, text = ask(base, "POST", "/v1/messages?beta=true", CLAUDE, body)
+    told = data(text)
+    assert (status, told[-1]["type"]) == (200, "message_stop")
+    [call] = [e["content_block"] for e in told if e["type"] == "content_block_start"]
+    assert (call["type"], call["name"]) == ("tool_use", "Read")
+    pieces = [e["delta"]["partial_json"] for e in told if e["type"] == "content_block_delta"]
+    assert json.loads("".join(pieces)) == {"filepath": "a.py"}
+
+
+def test_codex_is_told_of_a_call(base):
+    """With `web_search` and `features.multi_agent` switched off, as it has to be."""
+    message = {"type": "message", "role": "user"}
+    say = 'call exec_command {"cmd": "ls"}'
+    parameters = {"type": "object", "properties": {"cmd": {"type": "string"}}}
+    tool = {"type": "function", "name": "exec_command", "strict": False, "parameters": parameters}
+    body = {
+        "model": "calling",
+        "stream": True,
+        "input": [
+            {
+                **message,
+                "role": "developer",
+                "content": [{"type": "input_text", "text": "Be Codex"}],
+            },
+            {**message, "content": [{"type": "input_text", "text": say}]},
+        ],
+        "tools": [tool],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "reasoning": {"summary": "auto"},
+        "store": False,
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_key": "01a224ca",
+        "client_metadata": {"session_id": "01a224ca"},
+    }
+    status, _, text = ask(base, "POST", "/v1/responses", CODEX, body)
+    last = data(text)[-1]
+    assert (status, last["type"]) == (200, "response.completed")
+    [call] = last["response"]["output"]
+    assert (call["name"], json.loads(call["arguments"])) == ("exec_command", {"cmd": "ls"})
 
 
 @pytest.mark.parametrize("headers", [AIOHTTP, WEBVIEW, WINDOWS])

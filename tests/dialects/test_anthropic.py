@@ -193,6 +193,7 @@ def test_messages(messages: Any, chat: Any) -> None:
         ),
         ({"thinking": {"type": "disabled"}}, {"chat_template_kwargs": {"enable_thinking": False}}),
         ({"mcp_servers": [], "container": None}, {}),
+        ({"context_management": {"edits": []}}, {}),
         (
             {
                 "output_config": {

@@ -34,11 +34,14 @@ from jan_server.types.anthropic import (
     ToolUseBlock,
 )
 
+ALL_THOUGHTS = {"type": "clear_thinking_20251015", "keep": "all"}
+
 FIELDS = Fields(
     MessagesRequest,
     refused={
         "container": (),
-        "context_management": (),
+        # Claude Code asks that all thoughts stay, as they do.
+        "context_management": ({"edits": []}, {"edits": [ALL_THOUGHTS]}),
         "diagnostics": (),
         "mcp_servers": ([],),
         "thread": (),
