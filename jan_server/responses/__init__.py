@@ -65,6 +65,8 @@ from jan_server.types.response import (
 )
 from jan_server.workers import to_its_end
 
+Condition = Callable[[Response], None]
+
 STOPPED = ResponseError(code="server_error", message="The server was stopped while it answered.")
 
 
@@ -160,10 +162,13 @@ class Responses:
         """What it was asked, in its order. Raises as `get`."""
         return await asyncio.to_thread(self._items, id)
 
-    async def delete(self, id: str) -> None:
-        """It is not found any more; its messages stay. Raises as `get`, and ReadOnly."""
+    async def delete(self, id: str, *, condition: Condition) -> None:
+        """It is not found any more; its messages stay. Raises as `get`, and ReadOnly.
+
+        `condition` is called with it as it is then; what it raises leaves it there.
+        """
         self._store.check_writable()
-        await asyncio.to_thread(self._delete, id)
+        await asyncio.to_thread(self._delete, id, condition)
 
     # What follows is done in a worker.
 
@@ -272,6 +277,8 @@ class Responses:
         items = [input_of(item, messages, responses.thread_id) for item in stored.input]
         return [item for item in items if item is not None]
 
-    def _delete(self, id: str) -> None:
-        responses, stored = self._find(id)
-        responses.put(msgspec.structs.replace(stored, deleted=True))
+    def _delete(self, id: str, condition: Condition) -> None:
+        responses, _ = self._find(id)
+        with self._store.threads.hold(responses.thread_id):
+            condition(self._get(id))
+            responses.put(msgspec.structs.replace(responses.get(id), deleted=True))

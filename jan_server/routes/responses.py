@@ -16,10 +16,12 @@ from jan_server.errors import (
     InvalidRequest,
     NotFound,
     ParameterNotSupported,
+    PreconditionFailed,
     ReadOnly,
 )
 from jan_server.routes import answering
 from jan_server.routes.callers import caller
+from jan_server.routes.entities import entity_response, entity_tag
 from jan_server.services import Services
 from jan_server.types.page import PageQuery
 from jan_server.types.response import (
@@ -31,6 +33,7 @@ from jan_server.types.response import (
     ResponseQuery,
 )
 from jan_server.types.response import Response as ShownResponse
+from jan_server.web.conditions import condition
 from jan_server.web.errors import ErrorForm
 from jan_server.web.requests import read_json, read_query
 from jan_server.web.responses import json_response, while_connected
@@ -58,12 +61,17 @@ async def get_response(services: Services, request: Request) -> Response:
             "stream: nothing is answered in the background here: read the response as it is.",
             param="stream",
         )
-    return json_response(await services.responses.get(request.path_params["response_id"]))
+    response = await services.responses.get(request.path_params["response_id"])
+    return entity_response(request, response)
 
 
 async def delete_response(services: Services, request: Request) -> Response:
-    id = request.path_params["response_id"]
-    await services.responses.delete(id)
+    id, check = request.path_params["response_id"], condition(request)
+
+    def is_as_seen(response: ShownResponse) -> None:
+        check(entity_tag(response))
+
+    await services.responses.delete(id, condition=is_as_seen)
     return json_response(DeletedResponse(id=id))
 
 
@@ -129,7 +137,7 @@ ROUTES = [
         description="Its messages say what their lines in the thread say now.",
         query=ResponseQuery,
         response=ShownResponse,
-        errors=(InvalidId, NotFound, FileUnreadable, ParameterNotSupported),
+        errors=(*(InvalidId, NotFound, FileUnreadable, ParameterNotSupported, PreconditionFailed),),
     ),
     Route(
         "DELETE",
@@ -140,7 +148,9 @@ ROUTES = [
         summary="Delete response",
         description="It is not found any more. Its messages stay in their thread.",
         response=DeletedResponse,
-        errors=(InvalidId, NotFound, FileUnreadable, *WRITING),
+        errors=(
+            *(InvalidRequest, InvalidId, NotFound, FileUnreadable, PreconditionFailed, *WRITING),
+        ),
     ),
     Route(
         "POST",

@@ -272,6 +272,25 @@ def test_what_was_asked_is_listed(client, ask):
     assert part["has_more"]
 
 
+def test_a_response_has_an_entity_tag_that_follows_its_messages(client, ask, data_folder):
+    url = f"/v1/responses/{ask().json()['id']}"
+    seen = client.get(url).headers["etag"]
+    known = client.get(url, headers={"If-None-Match": seen})
+    assert (known.status_code, known.content) == (304, b"")
+    [path] = data_folder.glob("threads/*/messages.jsonl")
+    path.write_text(path.read_text().replace("hello", "howdy"))
+    assert client.get(url, headers={"If-None-Match": seen}).status_code == 200
+    for name, value in (("If-Match", seen), ("If-None-Match", "*")):
+        refused = client.delete(url, headers={name: value})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (
+            412,
+            "precondition_failed",
+        )
+    now = client.get(url).headers["etag"]
+    assert client.delete(url, headers={"If-Match": now}).status_code == 200
+    assert client.get(url).status_code == 404
+
+
 def test_a_deleted_response_is_gone_and_its_messages_stay(client, ask, data_folder):
     first = ask().json()["id"]
     second = ask("more", previous_response_id=first).json()["id"]

@@ -679,7 +679,7 @@ def test_a_thread_and_its_run_are_made_together(api):
         "thread.run.queued",
     ]
     thread, run = told[0][1], told[-1][1]
-    assert (thread["metadata"], thread["tool_resources"]) == ({"a": "b"}, None)
+    assert (thread["metadata"], thread["tool_resources"]) == ({"a": "b"}, {})
     assert (run["status"], run["thread_id"]) == ("completed", thread["id"])
     assert thread["id"].startswith("bob_")
     listed = api.client.get(f"/v1/threads/{thread['id']}/messages").json()["data"]
