@@ -59,7 +59,8 @@ other at each of some thousand steps; the second one is begun anew for each toke
 tokens at once take 1.8 times as long as one and four 3.2 times, so tokens that are guessed from the
 prompt would gain nothing. On machines where llama-server decodes 155/s the ratio behind 700 tokens
 was 1.22 to 1.42. Tried: 2 MiB pages for the weights (no more than what reading the file anew
-brings), one thread (0.7 of two), the library built for this processor with AVX-512 (prompts a tenth slower).
+brings), one thread (0.7 of two), the library built for this processor with AVX-512 (prompts are
+read a tenth slower).
 """
 
 APPENDS = """\
