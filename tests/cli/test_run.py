@@ -166,7 +166,7 @@ def test_what_fails_midway_is_one_line_after_what_came(run, backend):
 def test_a_prompt_that_is_too_long_is_one_line(run, backend):
     done = run("echo", "x " * 3000)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "The prompt has 3000 tokens" in done.stderr
+    assert "The prompt is too long: it has 3000 tokens" in done.stderr
 
 
 def test_the_key_of_the_server_is_needed(run, echo, data_folder):
