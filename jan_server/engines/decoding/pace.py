@@ -17,8 +17,9 @@ from collections.abc import Hashable
 ENOUGH = 0.8
 """Of the cores that an evaluation was given: what it should have had, more or less."""
 
-WINDOW = 0.05
-"""Seconds that are looked back on: one hiccup of the system is forgiven to a short evaluation."""
+WINDOW, MOST = 0.05, 0.25
+"""Seconds that are looked back on, and what one evaluation counts for at most: one that another
+program cuts in on is forgiven, as when that is only ending what it did."""
 
 SHORTEST_REST, LONGEST_REST = 0.25, 4.0
 """Seconds; the next one is twice as long, unless all threads did well for the shortest between."""
@@ -55,7 +56,7 @@ class Pace:
         self, seconds: float, *, share: float, tokens: int, now: float, kind: Hashable = None
     ) -> None:
         """The same with several threads, which had this share of their cores, 0 to 1."""
-        self._share += (1 - math.exp(-seconds / WINDOW)) * (share - self._share)
+        self._share += min(1 - math.exp(-seconds / WINDOW), MOST) * (share - self._share)
         if self._share >= ENOUGH:
             self._well += seconds
             if self._well >= SHORTEST_REST:

@@ -103,7 +103,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 def test_while_others_take_the_cores_half_the_threads_are_used(clock: SimpleNamespace) -> None:
     cores, used = Cores(2), []
-    for left in (0.9, 0.9, 0.4, 0.4, 0.4):
+    for left in (0.9, 0.9, 0.3, 0.3, 0.3):
         with cores.evaluating(64, "kind") as threads:
             used.append(threads)
             clock.now += 0.5

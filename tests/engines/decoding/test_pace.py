@@ -42,9 +42,11 @@ def test_all_threads_are_used_while_they_have_their_cores(pace: Pace) -> None:
 
 
 @pytest.mark.parametrize(("threads", "limit"), [(1, 1), (2, 1), (3, 1), (8, 4)])
-def test_a_chunk_of_a_prompt_without_cores_is_enough_to_use_half_for_a_while(
+def test_after_two_chunks_of_a_prompt_with_few_cores_half_are_used_for_a_while(
     pace: Pace, threads: int, limit: int
 ) -> None:
+    read(pace, now=10)
+    assert pace.limit(threads, now=10) == threads
     read(pace, now=10)
     assert pace.limit(threads, now=10) == limit
     rest = WORTH * CHUNK * (1 - TAKEN)
@@ -67,9 +69,16 @@ def test_one_hiccup_is_forgiven_to_a_token(pace: Pace) -> None:
         write(pace, int(WINDOW / TOKEN) * 3, now=now, share=1.0)
 
 
-def test_a_large_model_needs_no_second_token(pace: Pace) -> None:
-    pace.took_all(0.13, share=TAKEN, tokens=1, now=10)
+def test_where_nearly_all_is_taken_one_is_enough(pace: Pace) -> None:
+    read(pace, now=10, share=0.1)
     assert pace.limit(2, now=10) == 1
+
+
+def test_whoever_cuts_in_now_and_then_is_forgiven(pace: Pace) -> None:
+    for now in range(10, 100):
+        read(pace, now=now)
+        assert pace.limit(2, now=now) == 2
+        write(pace, 10, now=now, share=0.96)
 
 
 def test_rests_become_longer_until_it_is_better(pace: Pace) -> None:
@@ -92,22 +101,22 @@ def test_who_comes_now_and_then_causes_short_rests_alone(pace: Pace) -> None:
     for now in range(10, 100):
         assert pace.limit(2, now=now) == 2
         write(pace, 50, now=now, share=0.96)
-        pace.took_all(0.1, share=0.45, tokens=1, now=now)
+        pace.took_all(0.06, share=0.1, tokens=1, now=now)
         assert pace.limit(2, now=now) == 1
         assert pace.limit(2, now=now + SHORTEST_REST) == 2
 
 
 def test_a_rest_makes_up_for_what_the_trial_cost(pace: Pace) -> None:
-    read(pace, now=10, seconds=6)
-    assert pace.limit(2, now=10 + 0.99 * WORTH * 3) == 1
-    assert pace.limit(2, now=10 + 1.01 * WORTH * 3) == 2
+    read(pace, now=10, seconds=6, share=0.1)
+    assert pace.limit(2, now=10 + 0.99 * WORTH * 5.4) == 1
+    assert pace.limit(2, now=10 + 1.01 * WORTH * 5.4) == 2
 
 
 def test_all_stay_where_they_are_the_faster_all_the_same(pace: Pace) -> None:
     """As a library's whose threads sleep while they wait for each other."""
     pace.took_half(1.5 * CHUNK, tokens=64, now=10, kind="long")
     for now in (10, 20, 30):
-        pace.took_all(CHUNK, share=TAKEN, tokens=64, now=now, kind="long")
+        pace.took_all(CHUNK, share=0.1, tokens=64, now=now, kind="long")
         assert pace.limit(2, now=now) == 2
 
 
@@ -125,5 +134,5 @@ def test_half_are_tried_when_it_is_not_known_that_all_are_faster(
     pace: Pace, half: float, tokens: int, kind: str, later: float
 ) -> None:
     pace.took_half(half, tokens=tokens, now=10, kind=kind)
-    pace.took_all(CHUNK, share=TAKEN, tokens=64, now=10 + later, kind="long")
+    pace.took_all(CHUNK, share=0.1, tokens=64, now=10 + later, kind="long")
     assert pace.limit(2, now=10 + later) == 1
