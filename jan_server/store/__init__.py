@@ -448,8 +448,7 @@ class Store:
         is_fresh = not any(not name.startswith(".") for name in os.listdir(self.root))  # noqa: PTH208
         for name in paths.LAYOUT if is_fresh else ():
             self.files.make_folders(self.root / name)
-        if not self._work.is_dir():
-            self._work.mkdir(mode=0o700)
+        self._work.mkdir(mode=0o700, exist_ok=True)  # Another server may start at this moment.
 
     def _check_is_free(self, id: str) -> None:
         """Also where a person filed the thread of that id."""

@@ -233,7 +233,7 @@ def test_of_the_same_import_several_times_at_once_one_makes_the_model(
 ):
     path = write_tiny_gguf(outside / "m.gguf")
     data, outcomes = path.read_bytes(), []
-    start = threading.Barrier(4)
+    start = threading.Barrier(4, timeout=60)
 
     def run():
         services = Services(settings)

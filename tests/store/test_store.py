@@ -55,6 +55,21 @@ def test_a_fresh_folder_gets_jans_layout(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "new/data/.jan_server").stat().st_mode) == 0o700
 
 
+def test_another_server_may_make_the_folder_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = Path.mkdir
+
+    def made_by_another(path: Path, **options: Any) -> None:
+        with contextlib.suppress(FileExistsError):
+            mkdir(path, **options)
+        mkdir(path, **options)
+
+    monkeypatch.setattr(Path, "mkdir", made_by_another)
+    Store(tmp_path / "data").open()
+    assert (tmp_path / "data/.jan_server").is_dir()
+
+
 def test_opening_a_folder_changes_nothing_of_it(root: Path) -> None:
     (root / "logs").rmdir()
     before = _tree(root)
