@@ -95,7 +95,9 @@ class Responses:
         if keeps and self._store.is_read_only:
             raise ReadOnly("send `store: false`, and the answer is given and not kept.")
         before, thread_id = await asyncio.to_thread(self._before, request.previous_response_id)
-        own = await asyncio.to_thread(self._resolved, own_items(request))
+        own = own_items(request)
+        if any(is_reference(item) for item, _ in own):
+            own = await asyncio.to_thread(self._resolved, own)
         translated = chat_request(request, sent, [*before, *own])
         with chat.naming(translated.names):
             model = await self._chats.check(translated.request, translated.to_send)
