@@ -13,6 +13,7 @@ import pytest
 from jan_server import engines
 from jan_server.engines import machine
 from jan_server.engines.base import ModelSpec
+from jan_server.engines.ctransformers import builds
 from jan_server.engines.echo import EchoEngine
 from jan_server.errors import ModelCannotRun
 from tests.tiny_gguf import write_tiny_gguf
@@ -77,6 +78,7 @@ def test_a_machine_that_ctransformers_was_not_built_for_runs_all_on_the_other(
 ):
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(builds, "installed_builds", lambda _folder, _system: {"avx2"})
     assert engines.choose("nitro", str(write_tiny_gguf(tmp_path / "m.gguf"))) == "llama-cpp"
 
 

@@ -77,6 +77,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_new_context_with_model": (_POINTER, [_POINTER, ContextParams]),
     "llama_free": (None, [_POINTER]),
     "llama_free_model": (None, [_POINTER]),
+    "ggml_cpu_has_gpublas": (ctypes.c_int, []),
     "llama_n_ctx": (ctypes.c_int, [_POINTER]),
     "llama_n_vocab": (ctypes.c_int, [_POINTER]),
     "llama_n_embd": (ctypes.c_int, [_POINTER]),
@@ -109,6 +110,11 @@ def open_library(build: Build) -> Any:
     library.llama_log_set(ctypes.cast(_LOG, _POINTER), None)
     library.llama_backend_init(False)
     return library
+
+
+def is_for_gpus(library: Any) -> bool:
+    """Whether it was built for them: of a `local` one nothing else tells."""
+    return bool(library.ggml_cpu_has_gpublas()) or hasattr(library, "ggml_metal_init")
 
 
 def _import_llm() -> ModuleType:
@@ -166,7 +172,8 @@ class NativeModel:
         self.context_length: int = library.llama_n_ctx(self._context)
         self.vocabulary_size: int = library.llama_n_vocab(self._context)
         self.width: int = library.llama_n_embd(self._context)
-        if not gpu_layers and self.context_length >= ROOMY:
+        on_gpu = gpu_layers > 0 and is_for_gpus(library)
+        if not on_gpu and self.context_length >= ROOMY:
             self._head = self._find_head()
 
     def __repr__(self) -> str:
