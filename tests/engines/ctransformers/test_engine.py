@@ -177,7 +177,8 @@ def test_answers_at_once_share_the_cores(
     prompt = model.tokenize("Hello world")
     answers.clear()
     with ExitStack() as first:
-        chat = model.generate(prompt, GenerationRequest(prompt="", max_tokens=99), slot=0)
+        greedy = GenerationRequest(prompt="", max_tokens=99, temperature=0)
+        chat = model.generate(prompt, greedy, slot=0)
         first.callback(chat.close)
         assert [next(chat), next(chat), answers.pop()] == [Started(0), Progress(len(prompt)), 1]
         for event in model.embed(prompt, slot=1):
