@@ -77,12 +77,18 @@ class CTransformersEngine:
 
 
 def open_build(gpu_layers: int) -> tuple[Build, Any]:
-    """The library that fits this machine: the CPU's where a GPU's does not load."""
+    """The library that fits this machine: the CPU's where a GPU's does not load.
+
+    One that computes on no GPU is given no layers for it.
+    """
     build = builds.find_build(gpu_layers)
     try:
-        return build, library.open_library(build)
+        opened = library.open_library(build)
     except ModelCannotRun as error:
         if not build.gpu_layers:
             raise
         build = msgspec.structs.replace(builds.find_build(0), note=error.message)
         return build, library.open_library(build)
+    if not library.computes_on_gpus(opened):
+        build = msgspec.structs.replace(build, gpu_layers=0)
+    return build, opened

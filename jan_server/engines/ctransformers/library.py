@@ -112,8 +112,8 @@ def open_library(build: Build) -> Any:
     return library
 
 
-def is_for_gpus(library: Any) -> bool:
-    """Whether it was built for them: of a `local` one nothing else tells."""
+def computes_on_gpus(library: Any) -> bool:
+    """Whether it was built to: of a `local` one nothing else tells."""
     return bool(library.ggml_cpu_has_gpublas()) or hasattr(library, "ggml_metal_init")
 
 
@@ -172,8 +172,7 @@ class NativeModel:
         self.context_length: int = library.llama_n_ctx(self._context)
         self.vocabulary_size: int = library.llama_n_vocab(self._context)
         self.width: int = library.llama_n_embd(self._context)
-        on_gpu = gpu_layers > 0 and is_for_gpus(library)
-        if not on_gpu and self.context_length >= ROOMY:
+        if not gpu_layers and self.context_length >= ROOMY:
             self._head = self._find_head()
 
     def __repr__(self) -> str:

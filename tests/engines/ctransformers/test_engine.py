@@ -27,7 +27,7 @@ from jan_server.engines.base import (
     Progress,
     Started,
 )
-from jan_server.engines.ctransformers import builds
+from jan_server.engines.ctransformers import builds, library
 from jan_server.engines.ctransformers import engine as engine_module
 from jan_server.engines.ctransformers.builds import Build
 from jan_server.engines.ctransformers.engine import CTransformersEngine
@@ -45,7 +45,7 @@ from tests.engines.contract import (
     EngineContract,
     text_of,
 )
-from tests.engines.ctransformers.conftest import spec_of
+from tests.engines.ctransformers.conftest import Changed, spec_of
 from tests.tiny_gguf import CHATML, write_tiny_gguf
 
 Load = Callable[[ModelSpec], DecodedModel]
@@ -530,6 +530,24 @@ def test_where_the_gpu_library_does_not_load_the_cpu_computes_and_says_so(
     build, _ = engine_module.open_build(9)
     assert build.gpu_layers == 0
     assert build.note.startswith("ctransformers' missing library does not load here: ")
+
+
+@pytest.mark.parametrize(
+    ("built_for", "layers"),
+    [
+        ({}, 0),
+        ({"ggml_cpu_has_gpublas": lambda: 1}, 100),
+        ({"ggml_metal_init": lambda: None}, 100),
+    ],
+)
+def test_a_library_that_somebody_built_is_asked_whether_it_computes_on_gpus(
+    monkeypatch: pytest.MonkeyPatch, built_for: dict[str, Any], layers: int
+) -> None:
+    """Jan's manifests ask for as many layers as there can be, whatever the machine has."""
+    opened = Changed(library.open_library(builds.find_build(0)), **built_for)
+    monkeypatch.setattr(builds, "find_build", lambda asked: Build("local", asked))
+    monkeypatch.setattr(library, "open_library", lambda _build: opened)
+    assert engine_module.open_build(100) == (Build("local", layers), opened)
 
 
 def test_where_no_library_loads_the_model_is_refused(

@@ -106,25 +106,6 @@ def test_where_the_head_is_not_found_it_is_never_left_out(
     plain.close()
 
 
-@pytest.mark.parametrize(
-    ("built_for", "is_left_out"),
-    [
-        ({}, True),
-        ({"ggml_cpu_has_gpublas": lambda: 1}, False),
-        ({"ggml_metal_init": lambda: None}, False),
-    ],
-)
-def test_where_layers_are_asked_of_a_gpu_it_is_left_out_by_a_library_for_processors_alone(
-    tmp_path: Path, built_for: dict[str, Any], is_left_out: bool
-) -> None:
-    """Jan's manifests ask for as many layers as there can be, whatever the machine has."""
-    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary="spm", tied=False)
-    loaded = Changed(library.open_library(builds.find_build(0)), **built_for)
-    model = NativeModel(loaded, path, context_length=head.ROOMY, gpu_layers=100)
-    assert (model._head is not None) == is_left_out
-    model.close()
-
-
 class Function:
     """A callable that takes the attributes of a ctypes function."""
 
